@@ -57,8 +57,8 @@ fn main() {
 fn measure(runtime: &Runtime, overlap: &str, lasts: Duration) {
     let mut asked = settings(&[]).quota(quota(10_000_000, Duration::from_secs(3600)));
     let stack = Stack::new(StackUid::new("busy").expect("a uid"));
-    let job = |of: usize| Job::new(JobUid::new(&format!("j{of}")).expect("a uid"));
-    asked = asked.stack((0..ENTRIES).fold(stack, |stack, of| stack.job(job(of))));
+    let job = |number: usize| Job::new(JobUid::new(&format!("j{number}")).expect("a uid"));
+    asked = asked.stack((0..ENTRIES).fold(stack, |stack, number| stack.job(job(number))));
     let sandbox = runtime.block_on(sandbox_with(asked));
     let place = Place::with(&entries(&sandbox, "* * * * * *", overlap));
     let mut daemon = place.start();
@@ -77,9 +77,9 @@ fn measure(runtime: &Runtime, overlap: &str, lasts: Duration) {
 }
 
 fn entries(sandbox: &Sandbox, cron: &str, overlap: &str) -> String {
-    let entry = |of: usize| {
+    let entry = |number: usize| {
         format!(
-            "  e{of}: {{ stack: busy, job: j{of}, args_template: 'e{of} {{unix}}', cron: '{cron}', overlap: {overlap} }}\n"
+            "  e{number}: {{ stack: busy, job: j{number}, args_template: 'e{number} {{unix}}', cron: '{cron}', overlap: {overlap} }}\n"
         )
     };
     schedule(&sandbox.url(), "timeout: 30s", &(0..ENTRIES).map(entry).collect::<String>())
@@ -170,11 +170,11 @@ fn first(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> BTreeMap<Named, Ti
     found
 }
 
-fn figures(of: &mut [SignedDuration]) -> String {
-    of.sort_unstable();
-    let at = |share: f64| of.get((of.len() as f64 * share) as usize).or(of.last());
+fn figures(delays: &mut [SignedDuration]) -> String {
+    delays.sort_unstable();
+    let at = |share: f64| delays.get((delays.len() as f64 * share) as usize).or(delays.last());
     let text = |at: Option<&SignedDuration>| {
         at.map_or("-".to_owned(), |at| format!("{:.1}", at.as_secs_f64() * 1e3))
     };
-    format!("{}, {}, {} (of {})", text(at(0.5)), text(at(0.99)), text(of.last()), of.len())
+    format!("{}, {}, {} (of {})", text(at(0.5)), text(at(0.99)), text(delays.last()), delays.len())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::common::postgres::Server;
-use crate::common::{Daemon, Place, sandbox};
+use crate::common::{Place, sandbox};
 use jiff::Timestamp;
 use serde_json::Value;
 use stackcron::sandbox::Endpoint;
@@ -27,18 +27,12 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn fires(daemon: &mut Daemon) {
-    let now = Timestamp::now();
-    let sent_at = |line: &Value| line["sent_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    daemon.wait_for("action.started", |line| sent_at(line) > Some(now));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_is_gone_is_not_made_anew_without_a_word() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     std::fs::remove_file(journal(&place)).expect("it was there");
     let refused = place.run(&["run"]);
@@ -47,10 +41,10 @@ async fn a_journal_that_is_gone_is_not_made_anew_without_a_word() {
     assert!(refused.stdout.contains("\"journal.replaced\""), "{}", refused.stdout);
     assert!(!journal(&place).exists(), "nothing is made in its place");
     let mut anew = place.start_with(&["--new-journal"]);
-    fires(&mut anew);
+    anew.fires();
     assert!(anew.stop().success(), "{}", anew.stderr());
     let mut again = place.start();
-    fires(&mut again);
+    again.fires();
     assert!(again.stop().success(), "{}", again.stderr());
 }
 
@@ -60,7 +54,7 @@ async fn another_journal_s_file_is_refused_and_kept_beside_a_new_one() {
     let [one, other] = [0, 1].map(|_| Place::firing_at(&sandbox, "timeout: 5s", JOBS));
     for place in [&one, &other] {
         let mut daemon = place.start();
-        fires(&mut daemon);
+        daemon.fires();
         assert!(daemon.stop().success(), "{}", daemon.stderr());
     }
     copy(&journal(&other), &journal(&one));
@@ -70,7 +64,7 @@ async fn another_journal_s_file_is_refused_and_kept_beside_a_new_one() {
     let replaced: Value = serde_json::from_str(line).expect("JSON");
     assert_ne!(replaced["known"], replaced["found"]);
     let mut anew = one.start_with(&["--new-journal"]);
-    fires(&mut anew);
+    anew.fires();
     assert!(anew.stop().success(), "{}", anew.stderr());
     let kept =
         PathBuf::from(format!("{}.{}", journal(&one).display(), replaced["found"].as_str().expect("a UUID")));
@@ -82,13 +76,13 @@ async fn an_older_copy_of_the_file_sends_nothing_again() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let kept = place.directory.path().join("kept");
     copy(&journal(&place), &kept);
     let mut daemon = place.start();
     for _ in 0..4 {
-        fires(&mut daemon);
+        daemon.fires();
         std::thread::sleep(Duration::from_secs(1));
     }
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -96,7 +90,7 @@ async fn an_older_copy_of_the_file_sends_nothing_again() {
     let mut daemon = place.start();
     let older = daemon.event("journal.older");
     assert!(older["occurrences"].as_u64() >= Some(4), "{older}");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let mut times: BTreeMap<i64, usize> = BTreeMap::new();
     let (mut first, mut last) = (Timestamp::MAX, Timestamp::MIN);
@@ -114,7 +108,7 @@ async fn a_journal_with_a_pause_in_it_is_not_left_for_a_database_without_a_word(
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "timeout: 5s", JOBS);
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let paused = place.run(&["pause", "e"]);
     assert!(paused.status.success(), "{}", paused.stderr);
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -129,7 +123,7 @@ async fn a_journal_with_a_pause_in_it_is_not_left_for_a_database_without_a_word(
     );
     assert_eq!(server.sql(&database, "SELECT to_regnamespace('stackcron')"), "", "nothing is made there");
     let mut anew = shared.start_with(&["--new-journal"]);
-    fires(&mut anew);
+    anew.fires();
     assert!(anew.stop().success(), "{}", anew.stderr());
     // The file is behind the database by now.
     let refused = place.run(&["run"]);

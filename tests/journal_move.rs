@@ -12,12 +12,6 @@ use stackcron::sandbox::{Endpoint, Sandbox};
 const JOBS: &str = "  e: { stack: s1, job: j1, cron: '* * * * * *', catch_up: all }
   asleep: { stack: s2, job: j1, cron: '* * * * * *' }\n";
 
-fn fires(daemon: &mut Daemon) {
-    let now = Timestamp::now();
-    let sent_at = |line: &Value| line["sent_at"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
-    daemon.wait_for("action.started", |line| sent_at(line) > Some(now));
-}
-
 fn stops(mut daemon: Daemon) {
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
@@ -83,10 +77,10 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
     let shared = place.clone().env("STACKCRON_JOURNAL", &url);
     let directory = place.directory.path().to_str().expect("UTF-8").to_owned();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let paused = place.run(&["pause", "asleep"]);
     assert!(paused.status.success(), "{}", paused.stderr);
-    fires(&mut daemon);
+    daemon.fires();
     let refused = place.run(&["journal", "move", "--to", &url]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(refused.stderr.contains("another daemon"), "{}", refused.stderr);
@@ -110,7 +104,7 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
         let left = place.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = shared.start();
-        fires(&mut daemon);
+        daemon.fires();
         let refused = shared.run(&["journal", "move", "--to", &directory]);
         assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
         stops(daemon);
@@ -124,8 +118,8 @@ async fn a_journal_moves_to_a_database_and_back_with_all_that_is_in_it() {
         let left = shared.run(&["run"]);
         assert_eq!(left.status.code(), Some(78), "{}", left.stderr);
         let mut daemon = place.start();
-        fires(&mut daemon);
-        fires(&mut daemon);
+        daemon.fires();
+        daemon.fires();
         stops(daemon);
     }
     none_is_lost_or_sent_twice(&place, &sandbox);
@@ -140,7 +134,7 @@ async fn a_journal_is_not_moved_over_another_one() {
     let other = other.env("STACKCRON_JOURNAL", &url);
     for place in [&one, &other] {
         let mut daemon = place.start();
-        fires(&mut daemon);
+        daemon.fires();
         let refused = one.run(&["journal", "move", "--to", &url]);
         assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
         stops(daemon);
@@ -149,7 +143,7 @@ async fn a_journal_is_not_moved_over_another_one() {
     assert_eq!(refused.status.code(), Some(1), "{}", refused.stdout);
     assert!(refused.stderr.contains("has a journal of its own"), "{}", refused.stderr);
     let mut daemon = one.start();
-    fires(&mut daemon);
+    daemon.fires();
     stops(daemon);
 }
 
@@ -159,7 +153,7 @@ async fn a_move_ends_where_the_connection_swallows_its_first_question() {
     let sandbox = sandbox(&[]).await;
     let place = Place::firing_at(&sandbox, "", JOBS);
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     stops(daemon);
     let proxy = Proxy::before(server);
     proxy.swallow(Some("SELECT schema, oldest"));

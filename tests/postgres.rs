@@ -111,16 +111,6 @@ fn history(place: &Place) -> Vec<Value> {
     ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Waits for an action that starts after now. Returns when it was sent.
-fn fires(daemon: &mut Daemon) -> Timestamp {
-    let now = Timestamp::now();
-    let sent_at = |line: &Value| -> Timestamp {
-        line["sent_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::MIN)
-    };
-    let started = daemon.wait_for("action.started", |line| sent_at(line) > now);
-    sent_at(&started)
-}
-
 fn entry(row: &Value) -> String {
     row["entry"].as_str().expect("a name").to_owned()
 }
@@ -171,7 +161,7 @@ fn pair(one: &Place, other: &Place) -> (Daemon, Daemon) {
     leader.event("lease.acquired");
     let mut standby = other.start();
     standby.event("lease.standby");
-    fires(&mut leader);
+    leader.fires();
     (leader, standby)
 }
 
@@ -198,8 +188,8 @@ async fn a_file_that_is_not_the_leaders_is_told_by_every_member_and_does_not_cou
         told.iter().all(|one| *one == told[0]),
         "of one member, and not of who has the leader's: {told:?}"
     );
-    fires(&mut leader);
-    fires(&mut leader);
+    leader.fires();
+    leader.fires();
     assert!(same.stop().success(), "{}", same.stderr());
     assert!(leader.stop().success(), "{}", leader.stderr());
     // Now its own counts.
@@ -288,14 +278,14 @@ async fn a_clock_that_is_off_is_told_by_its_member() {
     let mut ahead = other.start();
     let told = ahead.event("clock.differs");
     assert!(told["by_ms"].as_i64().is_some_and(|ms| (7_000..9_000).contains(&ms)), "{told}");
-    fires(&mut leader);
+    leader.fires();
     assert_eq!(leader.events("clock.differs").len(), 0, "its own is right");
     leader.signal(Signal::KILL);
     leader.end();
     // What is due when is by the leader's clock: this one goes on where the other ended, some eight
     // seconds further.
     ahead.event("lease.acquired");
-    fires(&mut ahead);
+    ahead.fires();
     assert!(ahead.stop().success(), "{}", ahead.stderr());
     nothing_is_lost(&scene.nothing_twice(&one));
 }
@@ -311,7 +301,7 @@ async fn a_member_whose_clock_is_more_than_ten_seconds_off_does_not_lead() {
     let one = scene.machine();
     let mut right = one.start();
     right.event("lease.acquired");
-    fires(&mut right);
+    right.fires();
     assert!(off.stop().success(), "{}", off.stderr());
     assert_eq!(off.events("lease.acquired").len(), 0, "it was there first, and alone");
     assert!(right.stop().success(), "{}", right.stderr());

@@ -167,18 +167,24 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
     }
     let address: Address = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
-    let mut log = String::new();
-    for machine in &mut machines {
-        assert!(machine.daemon.stop().success(), "{}", machine.daemon.stderr());
-        log += &machine.log;
-        log += &machine.daemon.raw;
-    }
+    let log = stop(&mut machines);
     let rows = rows(&address);
     let mut wrong = compare(&rows, &sandbox, &log);
     machines[0].place.write(&schedule(&sandbox, Some));
     wrong.extend(broken_by_audit(&machines[0].place, &rows, seconds));
     tell(&rows, &sandbox, &log);
     nothing_is(&wrong, &log, (seed, seconds));
+}
+
+/// Stops every machine's daemon in order, and returns what all of them have logged.
+fn stop(machines: &mut [Machine]) -> String {
+    let mut log = String::new();
+    for machine in machines {
+        assert!(machine.daemon.stop().success(), "{}", machine.daemon.stderr());
+        log += &machine.log;
+        log += &machine.daemon.raw;
+    }
+    log
 }
 
 /// Fails when anything is wrong, with the log kept in a file.

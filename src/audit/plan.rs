@@ -54,7 +54,7 @@ impl Plan {
         due
     }
 
-    /// Whether the journal knows of the entry at this instant, whatever rows it has.
+    /// Returns true when the journal knows of the entry at this instant, whatever rows it has.
     pub(super) fn knows(&self, entry: &EntryName, at: Timestamp) -> bool {
         self.known.contains(entry) && self.pruned_until.is_none_or(|until| until <= at)
     }

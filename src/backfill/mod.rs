@@ -90,7 +90,7 @@ pub enum Standing {
     Gap(Gap),
 }
 
-/// Whether something may still become of an occurrence of an entry.
+/// Returns true while an occurrence of an entry may still start or end.
 pub fn is_under_way(entry: &Entry, row: &Record) -> bool {
     match row.state {
         State::Due | State::Waiting | State::Sending => true,
@@ -203,7 +203,7 @@ impl Planner {
     }
 }
 
-/// Whether a row is of an instant that a schedule has: those are whole seconds.
+/// Returns true for an instant that a schedule can have: those are whole seconds.
 fn is_of_a_schedule(row: &Record) -> bool {
     row.retry().is_none() && row.key.scheduled_at().subsec_nanosecond() == 0
 }

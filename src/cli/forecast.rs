@@ -51,9 +51,9 @@ pub struct Args {
 /// The bounds and the experience of a forecast.
 #[derive(Clone, Debug, Default)]
 pub struct Basis {
-    /// How the runs of entries are as a rule.
+    /// The usual run times of entries.
     pub usual: UsualRuns,
-    /// How much may happen in the span. `None`: any number.
+    /// The most occurrences that the span may have. `None`: any number.
     pub most: Option<u64>,
 }
 

@@ -48,12 +48,12 @@ pub struct Args {
     pub place: StatePlace,
 }
 
-/// What is told of each occurrence beside its instant.
+/// The fields that `next` prints of an occurrence beside its instant.
 #[derive(Clone, Debug)]
 pub struct Extras {
-    /// Whether `args` are told.
+    /// Tells whether `args` are printed.
     pub arguments: Arguments,
-    /// How long after its instant each entry of a chain should be due.
+    /// The time after its own instant at which each entry of a chain should be due.
     pub until_due: UntilDue,
 }
 

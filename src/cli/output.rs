@@ -1,4 +1,4 @@
-//! How commands print: the format of records, colours, and a reader that goes away.
+//! The printing of commands: the format of records, colours, and a reader that goes away.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -151,7 +151,10 @@ fn run(
         Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
-    let mut page = log::Page::within(columns);
+    let mut form = match format {
+        Format::Text => log::Form::Text(log::Page::new(columns, true)),
+        Format::Json => log::Form::Json,
+    };
     let mut ended_at = from;
     let whole_ms = until.duration_since(from).as_millis().unsigned_abs() as u64;
     for (number, (at, happening)) in rehearsal.by_ref().enumerate() {
@@ -165,11 +168,7 @@ fn run(
         if let Happening::Told(event) = &happening
             && !args.quiet
         {
-            let format = match format {
-                Format::Text => log::Format::Text,
-                Format::Json => log::Format::Json,
-            };
-            log::line::write(out, at, event, format, &mut page)?;
+            form.write(out, &log::Line::new(at, event))?;
         }
     }
     let whole = Whole { from, until, seed: args.seed, due: rehearsal.due(), summary: &summary };

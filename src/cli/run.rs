@@ -210,7 +210,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         };
         let controlling = control.and_then(|server| server.serve(asking, status).ok());
         let keep = args.keep;
-        let log_writer = log.log_writer.clone();
+        let log = log.progress.clone();
         let setup = Setup {
             path,
             schedule,
@@ -222,7 +222,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             asked,
             notices,
             notifier,
-            log_writer,
+            log,
             on_disk,
         };
         tokio::spawn(daemon::run(setup, replacements, stop)).await??;
@@ -238,8 +238,8 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     })
 }
 
-/// Whether the journal is another daemon's, or not the one that the state directory knows. To start
-/// again does not help.
+/// Returns true when another daemon holds the journal, or when the state directory knows another
+/// journal. To start again does not help.
 fn is_misplaced(error: &JournalError) -> bool {
     use JournalError::{Elsewhere, Locked, Moved, Replaced};
     matches!(error, Replaced { .. } | Elsewhere { .. } | Moved { .. } | Locked { .. })
@@ -265,7 +265,7 @@ fn tell_replaced(error: JournalError) -> Status {
     status
 }
 
-/// What the others are told of this member.
+/// Returns the profile of this member, for the other members.
 fn profile(schedule: String, entries: usize) -> Profile {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let (name, version) = (format!("{host}/{}", std::process::id()), env!("CARGO_PKG_VERSION").to_owned());
@@ -410,7 +410,7 @@ async fn reload(
                 if let Some(neighbours) = &neighbours {
                     neighbours.settle();
                 }
-                // What is doubtful in a large file takes as long to find as all the rest.
+                // Searching a large file for doubtful expressions takes as long as all the rest.
                 aside(move || {
                     tell_warnings(loaded);
                     // The loops have taken over by now: whoever lets go of the former schedule last
@@ -506,7 +506,7 @@ impl Reader {
             understood
         });
         let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;
-        // What is wrong with either is told before the file is refused.
+        // Warnings about accounts and receivers are told before the file is refused.
         let clients = self.target.clients(&loaded.schedule);
         let audience = self.target.audience(&loaded.schedule);
         let (clients, audience) = (clients?, audience?);
@@ -544,7 +544,7 @@ impl Reader {
 /// A file that has changed has to stay the same for so long.
 const STAYS: Duration = Duration::from_millis(100);
 
-/// What requests go to.
+/// The API that requests go to.
 #[derive(Clone, Debug)]
 enum ApiTarget {
     /// Each account's own URL, with its own token.
@@ -575,8 +575,8 @@ impl ApiTarget {
         first.map_or(Ok(clients), |first| Err(SettingsFault(first)))
     }
 
-    /// Who is told how occurrences end: nobody of what is only played. What is wrong with any
-    /// address is told.
+    /// Returns the receivers of notifications: none where the schedule is only played. What is
+    /// wrong with any address is told.
     fn audience(&self, schedule: &Schedule) -> Result<Audience, SettingsFault> {
         if let ApiTarget::Sandbox(_) = self {
             return Ok(Audience::default());

@@ -84,7 +84,7 @@ pub fn run(
     let explanation = Explanation { entry: entry.name.to_string(), ..explain(root, clocks.at) };
     let near = if explanation.due { None } else { Near::of(root, explanation.at) };
     let after = Upstreams::of(entry, schedule, journal, explanation.at);
-    // What is past has its instants in the journal.
+    // The journal has the instants of occurrences in the past.
     let expected_at = |at| if at >= now { expected(entry, schedule, journal, at) } else { None };
     let expected = expected_at(explanation.at);
     let policies = Policies::of(entry);

@@ -1,4 +1,4 @@
-//! Whether the variables that name the trusted certificate authorities lead to any.
+//! Checks that the variables that name trusted certificate authorities lead to certificates.
 //!
 //! `SSL_CERT_FILE` and `SSL_CERT_DIR` take the place of the system's certificates, for every TLS
 //! connection of the process. A path that leads to no certificate is no error when it is read: each

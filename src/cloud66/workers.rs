@@ -130,8 +130,8 @@ impl Drop for Worker {
     }
 }
 
-/// Whether an answer that is read now is slow. A clock that is set meanwhile misjudges one answer,
-/// and the next answer tells anew.
+/// Returns true when an answer that is read now is slow. A clock that is set meanwhile misjudges
+/// one answer, and the next answer tells anew.
 fn is_slow(left_at: Timestamp, now: Timestamp) -> bool {
     Duration::try_from(now.duration_since(left_at)).is_ok_and(|took| took >= PATIENCE)
 }

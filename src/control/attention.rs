@@ -22,7 +22,7 @@ use crate::schedule::{Account, AccountName, EntryName, ListEnding, TokenSource};
 /// A problem of now. Its keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attention {
-    /// Which kind of problem it is, for programs.
+    /// The kind of problem, for programs.
     pub kind: ProblemKind,
     /// The problem and its cause, in words.
     pub what: String,

@@ -1,5 +1,5 @@
-//! What is said over the socket: one line of JSON with a question, then lines of JSON with what
-//! comes of it.
+//! The protocol of the socket: one line of JSON with a question, then lines of JSON with the
+//! answers.
 //!
 //! A question names the version of this protocol:
 //! `{"version":1,"command":"pause","entry":"nightly"}`. Every answer has an `answer`; one of them
@@ -150,7 +150,7 @@ pub enum ControlAnswer {
     Error {
         /// The fault and its remedy.
         message: String,
-        /// Whose mistake it is.
+        /// Tells who made the mistake.
         #[serde(default)]
         kind: ErrorKind,
     },

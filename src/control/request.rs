@@ -39,7 +39,7 @@ pub(crate) enum ControlRequest {
     },
 }
 
-/// Which occurrence of an entry a person asks for.
+/// The occurrence of an entry that a person asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// One of its own, now.

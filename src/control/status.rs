@@ -1,5 +1,4 @@
-//! How a daemon stands, in values that are printed: made of what its loop, its schedule and its
-//! journal say.
+//! The daemon's state in printable values, made of what its loop, its schedule and its journal say.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -31,10 +31,10 @@ use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady,
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
+use crate::log::Progress;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded, ScheduleShrunk,
 };
-use crate::log::{LogWriter, Progress};
 use crate::metrics::Metrics;
 use crate::notify::Notices;
 use crate::schedule::{Schedule, Shard};
@@ -46,7 +46,7 @@ const SAID: Duration = Duration::from_millis(500);
 /// State that all loops share.
 pub(super) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
-    log_writer: LogWriter,
+    log: Progress,
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
@@ -62,7 +62,7 @@ impl Shared {
         if let Some(notices) = &*self.notices.read().unwrap_or_else(PoisonError::into_inner) {
             notices.observe(&event);
         }
-        self.log_writer.emit(event);
+        event.emit();
     }
 
     /// Returns true when the journal that the state directory knows is gone, or another one is in
@@ -73,7 +73,7 @@ impl Shared {
 
     /// Returns the progress of the thread that writes the log.
     pub(super) fn log(&self) -> Progress {
-        self.log_writer.progress()
+        self.log.clone()
     }
 
     /// Tells of all loops.
@@ -126,11 +126,11 @@ pub async fn run(
     let Setup { path, schedule, clients, journal, journal_name, keep, metrics, asked, notices, .. } = setup;
     let ControlReceiver { mut asks, schedule: in_force } = asked;
     if let Some(metrics) = &metrics {
-        metrics.follow(setup.log_writer.progress());
+        metrics.follow(setup.log.clone());
     }
     let shared = Arc::new(Shared {
         metrics,
-        log_writer: setup.log_writer,
+        log: setup.log,
         notices: RwLock::new(notices),
         supervision: Mutex::new(Supervision::new(setup.notifier)),
         on_disk: setup.on_disk,

@@ -1,4 +1,5 @@
-//! What an older copy of the journal has forgotten: it is claimed again, as attempts in doubt.
+//! Occurrences that an older copy of the journal has forgotten are claimed again, as attempts in
+//! doubt.
 //!
 //! A backup that is restored, or a replica that is promoted, knows less than was done: the state
 //! directories tell how far occurrences may have been sent ([`crate::journal::Identity`]).

@@ -31,7 +31,7 @@ use crate::control::{ControlReceiver, ControlRequest, OnDisk};
 use crate::journal::outage::Outage;
 use crate::journal::postgres::ShardHandle;
 use crate::journal::{Health, JournalError};
-use crate::log::LogWriter;
+use crate::log;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
 use crate::metrics::{Metrics, Watched};
 use crate::notify::Notices;
@@ -99,8 +99,8 @@ pub struct Setup {
     pub notices: Option<Notices>,
     /// The service manager that started the daemon.
     pub notifier: Notifier,
-    /// The thread that writes the log.
-    pub log_writer: LogWriter,
+    /// Progress of the thread that writes the log.
+    pub log: log::Progress,
     /// Tells whether the schedule file on disk is the schedule that is fired.
     pub on_disk: OnDisk,
 }

@@ -23,7 +23,7 @@ use crate::log::event::{
 };
 use crate::schedule::Schedule;
 
-/// Whose journal a daemon keeps.
+/// The journal that a daemon keeps.
 pub enum Keeping {
     /// Its own. It fires at once.
     Own(Box<Opened>),

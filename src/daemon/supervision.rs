@@ -1,5 +1,5 @@
-//! What the service manager is told of the daemon: that it is ready, what comes next, that its loop
-//! turns.
+//! Tells the service manager that the daemon is ready, when the next occurrence is due, and that
+//! the loop turns.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -48,7 +48,7 @@ struct World {
     core: Core,
     now: Now,
     known: HashSet<Key>,
-    /// What was sent, by entry.
+    /// Instants of the requests, by entry.
     sent: BTreeMap<String, Vec<Timestamp>>,
     /// Why occurrences were not sent, by entry and reason.
     given_up: BTreeMap<(String, &'static str), usize>,
@@ -56,9 +56,9 @@ struct World {
     /// Until when the clock was told to be waited for, and by how many entries.
     behind: Vec<(Timestamp, usize)>,
     in_flight: Vec<(RequestId, Key)>,
-    /// What the journal is writing.
+    /// Claims that the journal is writing.
     claiming: Option<Claims>,
-    /// What the daemon fires now.
+    /// The schedule that the daemon fires now.
     running: Schedule,
 }
 
@@ -70,7 +70,7 @@ impl World {
     /// After a process that had another schedule.
     fn after(former: &Schedule, schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
         let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
-        // What the former process had claimed ahead of its cursor.
+        // Occurrences that the former process had claimed ahead of its cursor.
         let ahead = recovered
             .cursor
             .into_iter()
@@ -186,7 +186,7 @@ impl World {
             match effect {
                 Effect::Send(id, Request::RunNow(_)) => sent = Some(id),
                 Effect::SendAfter(written, id, _) => self.in_flight.push((id, written.0)),
-                // What is sent at once is recorded right behind.
+                // An occurrence that is sent at once is recorded right after.
                 Effect::Record(key, _) => {
                     if let Some(id) = sent.take() {
                         self.in_flight.push((id, key));
@@ -378,7 +378,7 @@ fn a_start_whose_cursor_is_a_day_ahead_of_the_clock_goes_on_at_once() {
     assert_eq!(world.sent("all"), 31);
 }
 
-/// What a core claims first after a restart.
+/// Returns the first claims of a core after a restart.
 fn claimed_first(recovered: Recovered, wall: &str) -> Claims {
     let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
     let (mut core, _) = Core::new(&three(), recovered, 1, now);

@@ -24,7 +24,7 @@ pub(super) struct AccountAccess {
     pub(super) admission: Admission,
     pub(super) follow: Follow,
     pub(super) token: TokenInUse,
-    /// What the API last refused for good.
+    /// The API's last final refusal.
     pub(super) refused: Option<Refused>,
     pub(super) trouble: Trouble,
 }
@@ -34,7 +34,7 @@ pub(super) struct AccountAccess {
 pub(super) struct TokenInUse {
     /// Times that the account's settings were replaced: each may bring another token.
     pub(super) reloads: u32,
-    /// Whose actions the token starts, as an answer told.
+    /// The user whose actions the token starts, as an answer told.
     pub(super) user: Option<String>,
 }
 
@@ -60,7 +60,7 @@ impl AccountAccess {
         &self.account
     }
 
-    /// How the account stands, whatever waits: no queue is walked through.
+    /// Returns the account's figures for metrics. No queue is walked through.
     pub(super) fn gauges(&self, queue: Option<&AccountQueue>) -> Gauges {
         Gauges {
             limit: self.quota().limit(),
@@ -72,7 +72,7 @@ impl AccountAccess {
         }
     }
 
-    /// How the account stands, for people. No queue is walked through.
+    /// Returns the account's standing, for people. No queue is walked through.
     pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> Standing {
         Standing {
             account: Arc::clone(&self.account),
@@ -107,7 +107,7 @@ impl AccountAccess {
         self.token = TokenInUse { reloads: self.token.reloads + 1, user: None };
     }
 
-    /// Whether what is saved is for sure of the quota that this account draws on.
+    /// Returns true when the saved state is surely of the quota that this account draws on.
     pub(super) fn draws_on(&self, saved: &quota::Saved) -> bool {
         saved.user.as_ref().is_some_and(|user| *user == whose(&self.account))
     }
@@ -119,7 +119,7 @@ impl AccountAccess {
         }
     }
 
-    /// What is known of the quota, for the next process.
+    /// Returns the state of the quota, for the next process.
     pub(super) fn save(&self) -> quota::Saved {
         quota::Saved { user: Some(whose(&self.account)), ..self.quota().save() }
     }
@@ -173,7 +173,8 @@ impl AccountAccess {
             }
             true => Some(self.admission.opens(Purpose::Fire, now.mono)),
         };
-        // What was refused for being in flight is woken by a reply, and asks for no wake.
+        // A request that was refused because others are in flight is woken by a reply, and asks for
+        // no wake.
         let waiting = waiting.filter(|&at| at > now.mono);
         let retry = queue.and_then(AccountQueue::first_retry).map(|(at, _)| at);
         let turn = self.quota().wakes_at().filter(|&at| at > now.mono);
@@ -196,8 +197,8 @@ impl AccountAccess {
         }));
     }
 }
-/// Whose quota an account draws on, as far as its settings tell: another API or another token is
-/// another user's. A token that is renewed at its place is not.
+/// Returns the user whose quota an account draws on, as far as the settings tell: another API or
+/// another token is another user's. A token that is renewed at its place is not.
 fn whose(account: &Account) -> String {
     format!("{} by {:?}", account.url, account.token)
 }

@@ -1,4 +1,4 @@
-//! What an account may send now: by its quota, and by the requests that it has in flight.
+//! The gate of an account's requests: its quota, and the number of requests in flight.
 
 use super::standing::Sent;
 use crate::clock::{Mono, Now};
@@ -19,7 +19,7 @@ pub(super) struct Admission {
     sent: Sent,
 }
 
-/// What came of a request, as far as the quota and the account's troubles go by it.
+/// The outcome of a request, as far as the quota and the account's troubles go by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     /// The answer has what was asked for.

@@ -1,4 +1,4 @@
-//! What people do by hand: fire an entry now, pause it, resume it.
+//! Requests of people: fire an entry now, pause an entry, resume an entry.
 //!
 //! A person may also have an occurrence of the past made up for (`backfill`). It goes at low
 //! priority, has nothing to do with the deadline of its instant, and waits for a day.
@@ -33,7 +33,8 @@ pub(crate) enum Hindrance {
 }
 
 impl Dispatch {
-    /// What stands against making up for the occurrence of an instant. `None`: nothing does.
+    /// Returns the reason why the occurrence of an instant cannot be made up for. `None`: nothing
+    /// does.
     pub(crate) fn hinders_backfill(&self, entry: &Entry, at: Timestamp, now: Now) -> Option<Hindrance> {
         if entry.paused {
             return Some(Hindrance::Paused(None));
@@ -109,7 +110,7 @@ impl Dispatch {
         &self.paused
     }
 
-    /// Whether an occurrence is kept back because somebody paused its entry.
+    /// Returns true when an occurrence is kept back because somebody paused its entry.
     pub(super) fn is_paused_by_hand(&self, id: Id) -> bool {
         let pending = self.occurrences.get(id).filter(|pending| !pending.is_by_hand());
         let kept_back = |pending: &Pending| {

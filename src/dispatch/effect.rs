@@ -1,4 +1,4 @@
-//! What dispatch asks of the loop: requests to the API, rows for the journal, lines for the log.
+//! The effects of dispatch: requests to the API, rows for the journal, lines for the log.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::log::Event;
 use crate::quota::Purpose;
 use crate::schedule::{AccountName, Entry, EntryName, JobUid, StackUid};
 
-/// What the shell is to do.
+/// An effect that the shell performs.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Perform the request and report its reply under this number.
@@ -60,16 +60,16 @@ pub enum Request {
         stack: StackUid,
         /// From 1.
         page: u32,
-        /// What for.
+        /// The purpose that the quota is spent for.
         purpose: Purpose,
     },
     /// Ask how a stack is, or one of its jobs.
     Look {
         /// By whose token.
         account: AccountName,
-        /// Which stack.
+        /// The stack that is looked at.
         stack: StackUid,
-        /// Which of its jobs. `None`: the stack itself.
+        /// The job that is looked at. `None`: the stack itself.
         job: Option<JobUid>,
     },
     /// Ask for the record of a job.

@@ -55,7 +55,7 @@ enum Place {
     Alone,
 }
 
-/// What is asked next.
+/// The next question about an action.
 #[derive(Debug)]
 pub(super) enum Question {
     /// For one action.
@@ -64,7 +64,7 @@ pub(super) enum Question {
     Page(StackUid, u32, Vec<Following>),
 }
 
-/// What a page told of one that was looked for on it.
+/// The state of one action that was looked for on a page.
 #[derive(Debug)]
 pub(super) enum Found {
     /// This.
@@ -94,8 +94,8 @@ impl Following {
         }
     }
 
-    /// How long the action may run, and how long it has run. `None`: it may run on, or it was told
-    /// that it runs too long.
+    /// Returns how long the action may run, and how long it has run. `None`: it may run on, or it
+    /// was told that it runs too long.
     pub(super) fn runs_over(&self, now: Now) -> Option<(Duration, SignedDuration)> {
         let within =
             self.entry.expect.as_ref().and_then(|expect| expect.within).filter(|_| !self.told_slow)?;
@@ -110,13 +110,13 @@ impl Following {
         Duration::try_from(left).ok().filter(|left| !left.is_zero())
     }
 
-    /// Whether it has run for so long that nobody waits for it.
+    /// Returns true when the action has run for so long that nobody waits for it.
     pub(super) fn given_up(&self, now: Now) -> bool {
         now.mono.saturating_sub(self.since) >= GIVEN_UP
     }
 }
 
-/// What the quota leaves to follow-up.
+/// The share of the quota that is left to follow-up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Room {
     /// The quota's interval.
@@ -178,7 +178,7 @@ impl Follow {
         self.next.first_key_value().map(|(&(at, _), _)| at)
     }
 
-    /// How many actions have not finished.
+    /// Returns the number of unfinished actions.
     pub(super) fn len(&self) -> usize {
         self.next.len()
     }

@@ -63,8 +63,8 @@ impl Dispatch {
         }
     }
 
-    /// Whether an occurrence whose turn has come may be sent, as far as its stack and its job are
-    /// known.
+    /// Returns whether an occurrence whose turn has come may be sent, as far as its stack and its
+    /// job are known.
     pub(super) fn takes_its_turn(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> Turn {
         let Some(subjects) = self.occurrences.get(id).map(|pending| pending.subjects()) else {
             return Turn::Goes;

@@ -67,7 +67,7 @@ impl Origin {
         }
     }
 
-    /// Which run is repeated, as an event tells it.
+    /// Returns the fields of an event that name the repeated run.
     pub(super) fn retry_fields(&self) -> (Seldom<Timestamp>, Seldom<u32>) {
         match self {
             Origin::Retry(retry) => (Seldom(Some(retry.of)), Seldom(Some(retry.number))),
@@ -75,13 +75,12 @@ impl Origin {
         }
     }
 
-    /// Whether the journal has an occurrence as being sent before it leaves.
+    /// Returns true when the journal has the occurrence as being sent before the request leaves.
     pub(crate) fn is_linked(&self) -> bool {
         matches!(self, Origin::Retry(_) | Origin::Upstream | Origin::Backfill)
     }
 
-    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of
-    /// it.
+    /// Returns true when a person asked for the occurrence, so that the schedule has no say in it.
     pub(super) fn is_by_hand(&self) -> bool {
         matches!(self, Origin::Person { .. } | Origin::Backfill)
     }
@@ -135,7 +134,8 @@ impl Dispatch {
         retry_at
     }
 
-    /// Whether an older copy of the journal may have forgotten what an occurrence has led to.
+    /// Returns true when an older copy of the journal may have forgotten which occurrences an
+    /// ending led to.
     fn is_forgotten(&self, ending: &LinkedKey) -> bool {
         self.older_until.is_some_and(|until| ending.origin.first(ending.key.scheduled_at()) < until)
     }
@@ -175,8 +175,8 @@ impl Dispatch {
         Key::new(ending.entry().clone(), at).in_pass(ending.pass())
     }
 
-    /// Whether a scheduled occurrence of an entry that is newer than an instant was sent, or waits
-    /// to be.
+    /// Returns true when a scheduled occurrence of an entry that is newer than an instant was sent,
+    /// or waits to be.
     fn is_overtaken(&self, entry: &EntryName, first: Timestamp) -> bool {
         let Some(activity) = self.occurrences.activity(entry) else { return false };
         let waiting = activity.waiting().iter().copied().chain(activity.held());

@@ -25,8 +25,8 @@ pub(super) struct Reading {
     pub(super) actions: Vec<Action>,
 }
 
-/// What the API's clock is ahead of ours: its answer was written between the question and the
-/// answer's arrival.
+/// The time that the API's clock is ahead of ours: the API wrote its answer between the question
+/// and the answer's arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ahead {
     pub(super) least: SignedDuration,
@@ -38,7 +38,7 @@ impl Ahead {
     pub(super) const NONE: Ahead = Ahead { least: SignedDuration::ZERO, most: SignedDuration::ZERO };
 }
 
-/// What comes next.
+/// The next step of reading a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// This page.
@@ -58,7 +58,7 @@ enum Way {
     Back,
 }
 
-/// How a page goes.
+/// The order of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
     order: Order,
@@ -118,15 +118,16 @@ impl Reading {
         }
     }
 
-    /// What the API's clock is ahead of ours, where it told. Somebody may have set ours since.
+    /// Returns how far the API's clock is ahead of ours, where it told. Somebody may have set ours
+    /// since.
     pub(super) fn ahead(&self, now: Now) -> Option<Ahead> {
         let (Ahead { least, most }, seen) = self.ahead?;
         let set = now.set_since(seen);
         Some(Ahead { least: least.saturating_sub(set), most: most.saturating_sub(set) })
     }
 
-    /// Whether the pages that were read go this way, each by itself and from one to the next. A
-    /// page whose actions all began in one second goes either way.
+    /// Returns true when the pages that were read go this way, each by itself and from one to the
+    /// next. A page whose actions all began in one second goes either way.
     fn goes(&self, order: Order) -> bool {
         let fits = |earlier: Timestamp, later: Timestamp| match order {
             Order::Down => earlier >= later,
@@ -164,7 +165,7 @@ impl Reading {
     }
 }
 
-/// Whether actions are listed with the oldest first.
+/// Returns true when actions are listed with the oldest first.
 pub(super) fn goes_up(actions: &[Action]) -> bool {
     Seen::of(actions).order == Order::Up
 }

@@ -1,5 +1,5 @@
-//! What is sent next, what waits, and what is given up: the decisions of the daemon, without a
-//! clock or a socket.
+//! The decisions of the daemon, without a clock or a socket: which occurrence is sent next, which
+//! waits, and which is given up.
 //!
 //! An occurrence is planned ahead of its due instant, becomes ready at it, is sent when its
 //! account's quota admits it, and ends in exactly one final state. Each call takes `now` and
@@ -66,7 +66,7 @@ pub struct Dispatch {
     looks: stack_state::Looks,
     /// The longest that an occurrence may wait before it is sent.
     longest_wait: Duration,
-    /// Which entries are run again, and which come after which.
+    /// The entries that are run again, and those that come after others.
     links: Links,
     /// The journal is an older copy of itself: what came after an occurrence that is scheduled
     /// before this instant may have been sent, and the copy does not know.
@@ -149,7 +149,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) -> Option<Id> {
         let Planned { entry, scheduled_at, due_at, origin, .. } = &planned;
-        // What comes after an end, or is made up for, is due long after its instant.
+        // An occurrence that follows an end, or that is made up for, is due long after its instant.
         let after = Duration::try_from(due_at.duration_since(*scheduled_at)).unwrap_or_default();
         let wait = entry.start_deadline.saturating_add(entry.jitter.max(after));
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
@@ -196,7 +196,7 @@ impl Dispatch {
         self.stopping = true;
     }
 
-    /// Whether nothing is planned, under way or followed.
+    /// Returns true when nothing is planned, under way or followed.
     pub fn is_idle(&self) -> bool {
         self.occurrences.is_empty()
             && self.requests.is_empty()
@@ -235,23 +235,24 @@ impl Dispatch {
         }
     }
 
-    /// How each account stands.
+    /// Returns each account's figures.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
         self.accounts.iter().map(|(name, access)| (name, access.gauges(self.occurrences.queue(name))))
     }
 
-    /// Whether what an account has in flight takes the last of its quota, or goes to learn what is
-    /// left.
+    /// Returns true when the requests that an account has in flight take the last of its quota, or
+    /// go to learn what is left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
         self.accounts.get(account).is_some_and(|access| access.admission.quota.is_on_edge())
     }
 
-    /// Whether the schedule or somebody has paused what is due of the entry at an instant.
+    /// Returns true when the schedule or somebody has paused the entry's occurrences that are due
+    /// at an instant.
     pub(crate) fn is_paused(&self, entry: &Entry, due_at: Timestamp) -> bool {
         entry.paused || self.paused.get(&entry.name).is_some_and(|pause| pause.keeps_back(due_at))
     }
 
-    /// How many occurrences are due and not sent.
+    /// Returns the number of occurrences that are due and not sent.
     pub(crate) fn number_waiting(&self) -> usize {
         self.occurrences.number_waiting()
     }

@@ -43,7 +43,7 @@ pub use pending::Haste;
 pub(crate) use pending::as_sent;
 pub(super) use pending::{Doubtful, History, Id, Pending, Place, Planned, Reloaded, WAITED};
 
-/// What is planned and not settled.
+/// Occurrences that are planned and not settled.
 #[derive(Default)]
 pub(super) struct Occurrences {
     all: HashMap<Id, Pending>,
@@ -183,7 +183,7 @@ impl Occurrences {
         self.all.is_empty()
     }
 
-    /// Whether nothing is planned, under way or unfinished.
+    /// Returns true when nothing is planned, under way or unfinished.
     #[cfg(test)]
     pub(super) fn has_nothing(&self) -> bool {
         self.all.is_empty() && self.indexes.by_entry.is_empty()
@@ -296,12 +296,12 @@ impl Occurrences {
         [future, looks, deadlines, on_time_until].iter().filter_map(|index| Some(index.first()?.0)).min()
     }
 
-    /// How many are due and not sent.
+    /// Returns the number of occurrences that are due and not sent.
     pub(super) fn number_waiting(&self) -> usize {
         self.indexes.deadlines.len()
     }
 
-    /// Whether an occurrence is kept back by the state of a stack or a job.
+    /// Returns true when the state of a stack or a job keeps an occurrence back.
     pub(super) fn is_needed(&self, subject: &Subject) -> bool {
         self.indexes.by_subject.contains_key(subject)
     }
@@ -316,12 +316,12 @@ impl Occurrences {
         self.indexes.by_subject.get(subject).into_iter().flatten().copied().collect()
     }
 
-    /// What waits on an account. `None`: nothing has.
+    /// Returns the occurrences that wait on an account. `None`: nothing has.
     pub(super) fn queue(&self, account: &AccountName) -> Option<&AccountQueue> {
         self.indexes.by_account.get(account)
     }
 
-    /// What an account would send next, were there quota.
+    /// Returns the occurrence that an account would send next, were there quota.
     pub(super) fn first_ready(&mut self, account: &AccountName) -> Option<Id> {
         self.indexes.by_account.get_mut(account)?.first_ready()
     }
@@ -339,7 +339,8 @@ impl Occurrences {
         untold
     }
 
-    /// What is due, under way or unfinished of an entry. `None`: nothing is.
+    /// Returns the occurrences of an entry that are due, under way or unfinished. `None`: nothing
+    /// is.
     pub(super) fn activity(&self, entry: &EntryName) -> Option<&Activity> {
         self.indexes.by_entry.get(entry)
     }

@@ -98,7 +98,7 @@ impl Dispatch {
         }
     }
 
-    /// Whether the entry's overlap policy keeps an occurrence from being sent now.
+    /// Returns true when the entry's overlap policy keeps an occurrence from being sent now.
     pub(super) fn held_back(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) -> bool {
         let Some(pending) = self.occurrences.get(id) else {
             return false;

@@ -107,8 +107,8 @@ impl Dispatch {
                     let unsent = claim.origin.is_linked() && is_known || claim.due_at > unsent_after;
                     (0, None, unsent, false, false)
                 }
-                // What did not wait for the quota, or for the daemon, waited for the API or by its
-                // own policies.
+                // An occurrence that waited neither for the quota nor for the daemon waited for the
+                // API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
                     error = reason.error;
                     (
@@ -239,7 +239,7 @@ impl Dispatch {
         effects
     }
 
-    /// What is known of each account's quota, for the next process.
+    /// Returns the state of each account's quota, for the next process.
     pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
         self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
     }

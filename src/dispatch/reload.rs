@@ -43,9 +43,9 @@ impl Dispatch {
         self.redefine_all(entries, now)
     }
 
-    /// Whether something of an account is under way: a request, an unfinished action or an attempt
-    /// in doubt. Each of them ends by the account's name and client that it began with, whatever a
-    /// reload makes of the account.
+    /// Returns true while an account has a request, an unfinished action or an attempt in doubt.
+    /// Each of them ends by the account's name and client that it began with, whatever a reload
+    /// makes of the account.
     pub(crate) fn needs(&self, account: &AccountName) -> bool {
         let busy = |access: &AccountAccess| access.admission.in_flight() > 0 || access.follow.len() > 0;
         self.accounts.get(account).is_some_and(busy) || self.doubts.asks_by(account)
@@ -175,7 +175,8 @@ pub(super) fn as_claimed(
 }
 
 impl Reloaded {
-    /// Whether what asked for an occurrence of the entry at an instant asks for it still.
+    /// Returns true when the schedule, or the occurrence before, still asks for an occurrence of
+    /// the entry at an instant.
     fn comes(&self, origin: &Origin, scheduled_at: Timestamp) -> bool {
         match self {
             Reloaded::Changed(entry) => match origin {

@@ -1,4 +1,4 @@
-//! What the reply to a run_now makes of its occurrence.
+//! The next state of an occurrence by the reply to its run_now.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How long to wait before an attempt is made again.
+//! The wait before an attempt is made again.
 
 use std::time::Duration;
 

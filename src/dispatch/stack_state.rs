@@ -179,13 +179,14 @@ impl Looks {
         }
     }
 
-    /// Whether it was asked for and has no answer.
+    /// Returns true when the subject was asked for and has no answer.
     pub(super) fn is_in_flight(&self, subject: &Subject) -> bool {
         self.looks.get(subject).is_some_and(|look| look.in_flight)
     }
 
-    /// Whether its answer is waited for, or will be as soon as a request has ended. A question that
-    /// has been without an answer for too long is in flight, and waited for no longer.
+    /// Returns true when the subject's answer is waited for, or will be as soon as a request has
+    /// ended. A question that has been without an answer for too long is in flight, and waited for
+    /// no longer.
     pub(super) fn is_under_way(&self, subject: &Subject) -> bool {
         let is_awaited = |look: &Look| look.in_flight && look.failed_at < look.asked_at;
         self.looks.get(subject).is_some_and(is_awaited) || self.postponed.contains(subject)
@@ -275,7 +276,7 @@ impl Looks {
         }
     }
 
-    /// Whether an obstacle was seen at a stack or a job.
+    /// Returns true when an obstacle was seen at a stack or a job.
     pub(super) fn shows_obstacle(&self, subject: &Subject) -> bool {
         let seen = self.looks.get(subject).and_then(|look| look.seen);
         seen.is_some_and(|(_, obstacle)| obstacle.is_some())

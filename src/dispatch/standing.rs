@@ -1,4 +1,5 @@
-//! How things stand, for people who ask: accounts, what waits and why, what comes next.
+//! The standing of accounts and occurrences, for people who ask: what waits and why, and what comes
+//! next.
 
 use std::sync::Arc;
 
@@ -12,18 +13,18 @@ use crate::cloud66::Obstacle;
 use crate::quota::Purpose;
 use crate::schedule::{Account, AccountName, Entry, EntryName, Priority};
 
-/// How an account stands, for whoever watches.
+/// An account's figures, for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gauges {
     /// The limit in force.
     pub(crate) limit: u32,
     /// As newest told by the API.
     pub(crate) remaining: Option<u32>,
-    /// What is left to people and CI.
+    /// The part of the quota that is left to people and CI.
     pub(crate) reserve: u32,
     /// Nothing is left but that.
     pub(crate) exhausted: bool,
-    /// What is due and waits for quota or for another try, by priority.
+    /// The number of occurrences that are due and wait for quota or for another try, by priority.
     pub(crate) waiting: [(Priority, usize); 3],
     /// Since the account is served.
     pub(crate) sent: Sent,
@@ -43,7 +44,7 @@ pub(crate) struct Sent {
     pub(crate) throttled: u64,
 }
 
-/// How an account stands.
+/// An account's standing.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Standing {
     /// The account's settings.
@@ -61,7 +62,7 @@ pub(crate) struct Standing {
     pub(crate) trouble: Trouble,
 }
 
-/// What the API last refused for good.
+/// A final refusal by the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
     pub(crate) entry: EntryName,
@@ -76,19 +77,19 @@ pub(crate) struct Refused {
 pub(crate) struct Waiting {
     pub(crate) entry: Arc<Entry>,
     pub(crate) scheduled_at: Timestamp,
-    /// Which time through that instant.
+    /// The pass of the wall clock through that instant.
     pub(crate) pass: u32,
     /// It is missed then.
     pub(crate) deadline: Timestamp,
     pub(crate) attempts: u32,
-    /// How the last attempt failed.
+    /// The failure of the last attempt.
     pub(crate) error: Option<String>,
     /// A person asked for it.
     pub(crate) by_hand: bool,
     pub(crate) waits: Waits,
 }
 
-/// What an occurrence waits for.
+/// The reason why an occurrence waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waits {
     /// For quota, which should come back then.
@@ -103,19 +104,22 @@ pub(crate) enum Waits {
     Stack(Option<Obstacle>),
 }
 
-/// How accounts stand of which only the schedule is known: those of a daemon that stands by.
+/// Returns the standing of accounts of which only the schedule is known: those of a daemon that
+/// stands by.
 pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, Standing)> {
     let dispatch = Dispatch::new(accounts, 0, now);
     dispatch.standings().map(|(name, standing)| (name.clone(), standing)).collect()
 }
 
 impl Dispatch {
-    /// How each account stands. Costs what accounts there are, however much waits.
+    /// Returns each account's standing. The cost grows with the number of accounts, not with
+    /// the number of occurrences that wait.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
         self.accounts.iter().map(|(name, access)| (name, access.standing(self.occurrences.queue(name))))
     }
 
-    /// What waits, and why: some so many, of each account a fair share and at least one.
+    /// Returns some of the waiting occurrences with the reason of each: of each account a fair
+    /// share and at least one.
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
         let waits = |(name, access): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
@@ -144,7 +148,7 @@ impl Dispatch {
         waiting.collect()
     }
 
-    /// What is planned and not due yet, the soonest first.
+    /// Returns the occurrences that are planned and not due yet, the soonest first.
     pub(crate) fn planned(&self) -> impl Iterator<Item = (&Arc<Entry>, Timestamp)> {
         self.occurrences.future().map(|pending| (&pending.entry, pending.scheduled_at))
     }

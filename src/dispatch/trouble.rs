@@ -81,8 +81,8 @@ impl Trouble {
 }
 
 impl Denied {
-    /// Whether an answer to `entry` leaves this refusal as it is: 401 is about the token, and ends
-    /// with any other answer.
+    /// Returns true when an answer to `entry` leaves this refusal as it is: 401 is about the token,
+    /// and ends with any other answer.
     fn is_of_another(&self, entry: &EntryName) -> bool {
         self.status == 403 && self.entry != *entry
     }

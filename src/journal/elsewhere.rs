@@ -1,4 +1,4 @@
-//! Whether a daemon may leave the journal that its state directory knows for another one.
+//! Decides whether a daemon may leave the journal that its state directory knows for another one.
 //!
 //! A daemon that is started with another `--journal` leaves pauses and open occurrences behind, and
 //! one that goes back to a journal it left before would send again what was sent meanwhile. So the

@@ -1,4 +1,4 @@
-//! Which journal a state directory has seen, and how far that journal had come.
+//! The journal that a state directory has seen, and how far that journal had come.
 //!
 //! A database can be dropped and made anew, and a backup can be restored, under a daemon that knows
 //! better. The daemon would begin with an empty journal, or send again what the backup has

@@ -1,5 +1,5 @@
-//! Which schedule was in force when: for each entry the spans of instants that were planned by one
-//! definition of it.
+//! The schedule that was in force at an instant: for each entry the spans of instants that were
+//! planned by one definition of it.
 //!
 //! The schedule file tells what is due from now on, and nothing of what it said before. So a daemon
 //! that begins, and one that takes over another schedule, tells the journal the entries that it

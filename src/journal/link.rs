@@ -1,4 +1,4 @@
-//! How the origin of an occurrence is kept in the columns of a journal.
+//! The columns of a journal that keep the origin of an occurrence.
 //!
 //! `by_person` and `args` tell what a person fires. `link` is NULL where nothing but the schedule
 //! or a person asked for the occurrence, [`UPSTREAM`], [`BACKFILL`], or the number of a repetition;
@@ -43,8 +43,8 @@ impl Linked {
 }
 
 impl Record {
-    /// Which run the occurrence repeats: when that was scheduled, and the number of the repetition.
-    /// `None`: it repeats none.
+    /// Returns the run that the occurrence repeats: when that was scheduled, and the number of the
+    /// repetition. `None`: it repeats none.
     pub fn retry(&self) -> Option<(Timestamp, u32)> {
         match self.link {
             Some(Linked::Retry { of, number }) => Some((of, number)),

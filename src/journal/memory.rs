@@ -1,4 +1,4 @@
-//! What is committed to a journal, in memory: for a daemon in virtual time whose disk is made up
+//! The committed rows of a journal, in memory: for a daemon in virtual time whose disk is made up
 //! too.
 //!
 //! The rule of states is the journal's own (`progress`). That it recovers what the file does is

@@ -1,5 +1,5 @@
-//! What survives the daemon: the cursor, the claims and what became of them, pauses, and the
-//! quota's state.
+//! The part that survives the daemon: the cursor, the claims and what became of them, pauses, and
+//! the quota's state.
 //!
 //! An occurrence is claimed before it can be sent, in one transaction with the cursor, so that no
 //! instant is planned twice and none is left out. Afterwards it goes through its states one way
@@ -523,7 +523,7 @@ impl Recovered {
     }
 }
 
-/// Whose clock a former daemon had.
+/// The clock of a former daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClockOf {
     /// The one of this machine, which may have been set since.

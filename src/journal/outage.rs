@@ -1,5 +1,5 @@
-//! What is told of a database that is out of reach: each cause when it shows, and not again within
-//! ten seconds.
+//! The messages about a database that is out of reach: each cause when it shows, and not again
+//! within ten seconds.
 //!
 //! A connection that comes and goes would fill the log otherwise: its failure, its end, its
 //! failure. An outage whose cause was told a moment ago is told only if it lasts, and the end of

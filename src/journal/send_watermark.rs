@@ -49,19 +49,18 @@ impl SendWatermark {
         shard: &Shard,
         permit: SendPermit,
     ) -> io::Result<(SendWatermark, Option<Timestamp>)> {
+        let former = read(directory, shard)?;
         let mut options = OpenOptions::new();
         let file = options
-            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o640)
             .open(directory.join(file_of(shard)))?;
-        let boot = boot();
-        let mut text = [0; 128];
-        let read = file.read_at(&mut text, 0)?;
-        let former = parse(&String::from_utf8_lossy(&text[..read]), &boot);
-        Ok((SendWatermark { file, boot, at: former.unwrap_or(Timestamp::MIN), permit, known: None }, former))
+        Ok((
+            SendWatermark { file, boot: boot(), at: former.unwrap_or(Timestamp::MIN), permit, known: None },
+            former,
+        ))
     }
 
     /// The same, for a journal that nobody else uses.

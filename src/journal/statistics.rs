@@ -1,4 +1,5 @@
-//! How an entry's occurrences went, over many records: runs, success, run times and lateness.
+//! The statistics of an entry's occurrences over many records: runs, success, run times and
+//! lateness.
 //!
 //! A run is an occurrence whose action has ended. The run time is from `sent_at` to `finished_at`,
 //! so the time of `run_now` itself is part of it. A share and a percentile of nothing is `None`.

@@ -1,4 +1,4 @@
-//! How long entries' actions take as a rule, and how often they end without success, by the newest
+//! The usual run time of entries' actions, and the share that ends without success, by the newest
 //! runs that the journal has.
 
 use std::collections::HashMap;

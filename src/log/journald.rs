@@ -1,8 +1,8 @@
 //! The log as the journal's own records: each field of an event is a field of the record, in capitals.
 //!
 //! By the native protocol of systemd-journald (<https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>), from the thread that
-//! writes the log: a journal that is slow makes nothing late. The lines of [`super::json`] are what is taken apart, so
-//! that both forms of the log tell the same.
+//! writes the log: a journal that is slow makes nothing late. The fields are those of a
+//! JSON line, so that both forms of the log tell the same.
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
@@ -11,7 +11,10 @@ use std::os::unix::net::UnixDatagram;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, sendmsg_addr};
-use serde_json::{Map, Value};
+use serde_json::Value;
+use tracing::Level;
+
+use super::Line;
 
 /// The socket of journald.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -19,8 +22,8 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 /// The journal takes no longer name.
 const LONGEST_NAME: usize = 64;
 
-/// Takes JSON lines, one with each write, and sends each as a record.
-pub(super) struct Records {
+/// Sends lines as records.
+pub(crate) struct Records {
     socket: UnixDatagram,
     path: &'static str,
 }
@@ -40,10 +43,15 @@ impl Records {
         Ok(Records { socket: UnixDatagram::unbound()?, path })
     }
 
-    fn send(&self, record: &[u8]) -> io::Result<()> {
-        match self.socket.send_to(record, self.path) {
+    /// Sends a line.
+    ///
+    /// # Errors
+    /// When the journal does not take the record.
+    pub(super) fn send(&self, line: &Line) -> io::Result<()> {
+        let record = record(line);
+        match self.socket.send_to(&record, self.path) {
             // Longer than a datagram may be: in a file, then.
-            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.send_in_file(record),
+            Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.send_in_file(&record),
             sent => sent.map(drop),
         }
     }
@@ -64,22 +72,6 @@ impl Records {
     }
 }
 
-impl Write for Records {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let record = serde_json::from_slice::<Map<String, Value>>(line).map(|fields| record(&fields));
-        // A record that the journal does not take goes to the usual output, so that no line is
-        // dropped.
-        match record.map_err(io::Error::from).and_then(|record| self.send(&record)) {
-            Ok(()) => Ok(line.len()),
-            Err(_) => io::stdout().write_all(line).map(|()| line.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
-    }
-}
-
 /// Returns true when stdout leads to the journal, as the service manager says, and was not led
 /// elsewhere since.
 pub(super) fn has_stdout() -> bool {
@@ -87,49 +79,28 @@ pub(super) fn has_stdout() -> bool {
     rustix::fs::fstat(io::stdout()).is_ok_and(|stdout| format!("{}:{}", stdout.st_dev, stdout.st_ino) == told)
 }
 
-/// Takes JSON lines, one with each write, and writes them to a stdout that leads to the journal: with their priority
-/// in front, which the journal takes away again and knows the line by. So `journalctl -p warning` finds them.
-pub(super) struct Prioritized<W>(pub(super) W);
-
-impl<W: Write> Write for Prioritized<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        // The first key of a line is its timestamp, the second its level.
-        let level =
-            text.split_once("\"level\":\"").and_then(|(_, rest)| rest.split('"').next()).unwrap_or_default();
-        self.0.write_all(format!("<{}>{text}", priority(level)).as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
 /// A line's fields in the form that the journal takes. What is null has no field.
-fn record(fields: &Map<String, Value>) -> Vec<u8> {
+fn record(line: &Line) -> Vec<u8> {
     let mut record = Vec::with_capacity(1024);
     put(&mut record, "SYSLOG_IDENTIFIER", "stackcron");
-    for (key, value) in fields {
+    put(&mut record, "PRIORITY", priority(line.level));
+    for (key, value) in line.fields.iter() {
         let value = match value {
             Value::Null => continue,
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
-        if key == "level" {
-            put(&mut record, "PRIORITY", priority(&value));
-        }
         put(&mut record, &name(key), &value);
     }
     record
 }
 
 /// The syslog priority of a level.
-fn priority(level: &str) -> &'static str {
+pub(super) fn priority(level: Level) -> &'static str {
     match level {
-        "error" => "3",
-        "warn" => "4",
-        "info" => "6",
+        Level::ERROR => "3",
+        Level::WARN => "4",
+        Level::INFO => "6",
         _ => "7",
     }
 }
@@ -154,9 +125,20 @@ fn put(record: &mut Vec<u8>, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
+    use crate::log::line::Fields;
+
+    fn line(level: Level, fields: Value) -> Line {
+        let Value::Object(fields) = fields else { panic!("an object") };
+        let mut line = Line { at: Timestamp::UNIX_EPOCH, level, fields: Fields::default() };
+        for (name, value) in fields {
+            line.fields.put(name, value);
+        }
+        line
+    }
 
     /// A record as names and values.
     fn parsed(mut record: &[u8]) -> Vec<(String, String)> {
@@ -175,11 +157,11 @@ mod tests {
 
     #[test]
     fn each_field_of_a_line_is_one_of_the_record_and_none_can_forge_another() {
-        let line = json!({
+        let fields = json!({
             "level": "error", "message": "two\nENTRY=other", "entry": "nightly", "status": 404, "action_user": null,
             "action_finished_success": false, "_PID": "1", "ä.b": [1], "": "none",
         });
-        let fields = parsed(&record(line.as_object().expect("an object")));
+        let fields = parsed(&record(&line(Level::ERROR, fields)));
         let expected = [
             ("SYSLOG_IDENTIFIER", "stackcron"),
             ("PRIORITY", "3"),
@@ -196,27 +178,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_priority_in_front() {
-        let mut lines = Prioritized(Vec::new());
-        let line = br#"{"timestamp":"2026-11-25T01:30:00Z","level":"warn","message":"\"level\":\"error\""}"#;
-        lines.write_all(line).expect("memory");
-        assert_eq!(lines.0, [b"<4>", &line[..]].concat());
-    }
-
-    #[test]
     fn a_record_of_any_length_arrives() {
         let directory = tempfile::tempdir().expect("a directory");
         let path: &'static str =
             Box::leak(directory.path().join("socket").display().to_string().into_boxed_str());
         let journal = UnixDatagram::bind(path).expect("a socket");
-        let mut records = Records::to(path).expect("somebody listens");
-        records.write_all(br#"{"message":"short"}"#).expect("sent");
+        let records = Records::to(path).expect("somebody listens");
+        records.send(&line(Level::INFO, json!({ "message": "short" }))).expect("sent");
         let mut buffer = [0; 4096];
         let length = journal.recv(&mut buffer).expect("a record");
         assert!(parsed(&buffer[..length]).contains(&("MESSAGE".to_owned(), "short".to_owned())));
 
-        let long = json!({ "message": "x".repeat(4_000_000) }).to_string();
-        records.write_all(long.as_bytes()).expect("sent");
+        let long = json!({ "message": "x".repeat(4_000_000) });
+        records.send(&line(Level::INFO, long)).expect("sent");
         let file = received_file(&journal);
         let mut text = String::new();
         let mut file = File::from(file);

@@ -11,7 +11,6 @@
 //! 10:25:00  the reader goes on: it gets the 100,000 lines, then "25000 lines of the log were dropped since 10:20:00"
 //! ```
 
-use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -20,18 +19,28 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing::Level;
 
-use super::Event;
 use super::event::LogDropped;
+use super::form::Form;
+use super::layer::TARGET;
+use super::{Event, Line};
 use crate::background;
 
 /// Hands what is told to the log, in the order in which it is told, each event with the instant at
 /// which it was. Its clones are the same log.
-#[derive(Clone, Debug)]
-pub struct LogWriter {
+#[derive(Clone)]
+pub(super) struct LogWriter {
     told: SyncSender<LogItem>,
+    /// The thread has it to itself while it writes.
+    sink: Arc<Mutex<Sink>>,
     progress: Progress,
+}
+
+/// Form and output of the log.
+pub(super) struct Sink {
+    pub(super) form: Form,
+    pub(super) out: Box<dyn Write + Send>,
 }
 
 /// Progress of the log.
@@ -40,17 +49,15 @@ pub struct Progress(Arc<Counts>);
 
 /// Ends the thread when it is dropped. All that was told is with the log then, unless its reader
 /// hangs.
-#[derive(Debug)]
 pub(super) struct Writing {
     log_writer: LogWriter,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug)]
-enum LogItem {
-    Event(Timestamp, Box<Event>),
-    /// Put together by another thread.
-    Line(Vec<u8>),
+pub(super) enum LogItem {
+    Event(Timestamp, Arc<Event>),
+    /// A line of another crate.
+    Line(Box<Line>),
     End,
 }
 
@@ -97,35 +104,37 @@ const LOOKS: Duration = Duration::from_millis(10);
 const GATHERS: Duration = Duration::from_millis(2);
 
 impl LogWriter {
-    /// Starts the thread, which writes to `out`.
+    /// Starts the thread, which writes to `sink`.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<(LogWriter, Writing)> {
-        LogWriter::keeping(AHEAD, out)
+    pub(super) fn start(sink: Sink) -> io::Result<(LogWriter, Writing)> {
+        LogWriter::keeping(AHEAD, sink)
     }
 
     /// Keeps up to `ahead` lines for a slow reader.
-    fn keeping(ahead: usize, out: Box<dyn Write + Send>) -> io::Result<(LogWriter, Writing)> {
+    fn keeping(ahead: usize, sink: Sink) -> io::Result<(LogWriter, Writing)> {
         let (told, inbox) = sync_channel(ahead);
-        let log_writer = LogWriter { told, progress: Progress::default() };
-        let progress = log_writer.progress();
+        let log_writer = LogWriter { told, sink: Arc::new(Mutex::new(sink)), progress: Progress::default() };
+        let (sink, progress) = (Arc::clone(&log_writer.sink), log_writer.progress());
         let thread = std::thread::Builder::new()
             .name("log_writer".to_owned())
-            .spawn(move || write(&inbox, out, &progress))?;
+            .spawn(move || write(&inbox, &sink, &progress))?;
         Ok((log_writer.clone(), Writing { log_writer, thread: Some(thread) }))
     }
 
-    /// Has an event written soon. It is counted and dropped when the reader of the log is too far
-    /// behind.
-    pub fn emit(&self, event: Event) {
-        if let Err(LogItem::Event(at, event)) = self.put(LogItem::Event(Timestamp::now(), Box::new(event))) {
-            emit(at, &event);
+    /// Has a line written soon. It is counted and dropped when the reader of the log is too far
+    /// behind. Once the thread has ended, the line is written at once.
+    pub(super) fn take(&self, item: LogItem) {
+        if let Err(item) = self.put(item) {
+            let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+            sink.write(item);
+            sink.flush();
         }
     }
 
     /// Progress of the log.
-    pub fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         self.progress.clone()
     }
 
@@ -142,6 +151,22 @@ impl LogWriter {
             }
             Err(TrySendError::Disconnected(told)) => Err(told),
         }
+    }
+}
+
+/// There is no other place to tell of a log that cannot be written.
+impl Sink {
+    fn write(&mut self, item: LogItem) {
+        let line = match item {
+            LogItem::Event(at, event) => Line::new(at, &event),
+            LogItem::Line(line) => *line,
+            LogItem::End => return,
+        };
+        let _ = self.form.write(&mut *self.out, &line);
+    }
+
+    fn flush(&mut self) {
+        let _ = self.out.flush();
     }
 }
 
@@ -210,31 +235,29 @@ impl Progress {
     }
 }
 
-fn write(inbox: &Receiver<LogItem>, out: Box<dyn Write + Send>, progress: &Progress) {
+fn write(inbox: &Receiver<LogItem>, sink: &Mutex<Sink>, progress: &Progress) {
     background::yield_to_sends();
-    OUT.set(Some(out));
     loop {
         let Ok(first) = inbox.recv() else {
             return;
         };
         background::let_sends_go_first(Instant::now(), || true);
         let (mut count, mut ends) = (0, false);
-        for told in std::iter::once(first).chain(inbox.try_iter()) {
+        let mut sink = sink.lock().unwrap_or_else(PoisonError::into_inner);
+        for item in std::iter::once(first).chain(inbox.try_iter()) {
             count += 1;
-            match told {
-                LogItem::Event(at, event) => emit(at, &event),
-                LogItem::Line(line) => drop(put(&line)),
-                LogItem::End => ends = true,
-            }
+            ends |= matches!(item, LogItem::End);
+            sink.write(item);
             progress.0.lines.fetch_add(1, SeqCst);
         }
-        if let Some(Gap { lines, since }) = progress.told_of_gap() {
-            emit(Timestamp::now(), &LogDropped { lines, since }.into());
+        if let Some(Gap { lines, since }) = progress.told_of_gap()
+            && tracing::enabled!(target: TARGET, Level::WARN)
+        {
+            let dropped = LogDropped { lines, since };
+            sink.write(LogItem::Event(Timestamp::now(), Arc::new(dropped.into())));
         }
-        OUT.with_borrow_mut(|out| {
-            // There is no other place to tell of a log that cannot be written.
-            let _ = out.as_mut().map(|out| out.flush());
-        });
+        sink.flush();
+        drop(sink);
         progress.advance(count);
         if ends {
             return;
@@ -243,64 +266,12 @@ fn write(inbox: &Receiver<LogItem>, out: Box<dyn Write + Send>, progress: &Progr
     }
 }
 
-thread_local! {
-    /// The instant of the event that this thread writes. `None`: now.
-    static TOLD_AT: Cell<Option<Timestamp>> = const { Cell::new(None) };
-
-    /// The output of the log. Only the thread of the log writer has it.
-    static OUT: RefCell<Option<Box<dyn Write + Send>>> = const { RefCell::new(None) };
-}
-
-fn emit(at: Timestamp, event: &Event) {
-    TOLD_AT.set(Some(at));
-    event.emit();
-    TOLD_AT.set(None);
-}
-
-/// The timestamp of a line that this thread puts together.
-pub(super) fn timestamp() -> Timestamp {
-    TOLD_AT.get().unwrap_or_else(Timestamp::now)
-}
-
-/// Writes a line where the log goes. Returns whether this thread knows.
-fn put(line: &[u8]) -> bool {
-    OUT.with_borrow_mut(|out| out.as_mut().map(|out| out.write_all(line))).is_some()
-}
-
-/// Takes each line with one write. Lines of the log writer's own thread go to the output, those of
-/// other threads to the log writer.
-pub(super) struct Lines(pub(super) LogWriter);
-
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = LineWriter<'a>;
-
-    fn make_writer(&'a self) -> LineWriter<'a> {
-        LineWriter(&self.0)
-    }
-}
-
-pub(super) struct LineWriter<'a>(&'a LogWriter);
-
-impl Write for LineWriter<'_> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if !put(line)
-            && let Err(LogItem::Line(line)) = self.0.put(LogItem::Line(line.to_owned()))
-        {
-            io::stdout().write_all(&line)?;
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::log::Page;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -322,18 +293,33 @@ mod tests {
         }
     }
 
+    /// A log that the reader reads.
+    fn sink(lets: Receiver<()>, read: Sender<Vec<u8>>) -> Sink {
+        Sink { form: Form::Text(Page::new(None, false)), out: Box::new(Reader { lets, read }) }
+    }
+
+    fn tell(log_writer: &LogWriter, message: &str) {
+        let mut line = Line::begun(Timestamp::UNIX_EPOCH, Level::INFO);
+        line.fields.put("message", message);
+        log_writer.take(LogItem::Line(Box::new(line)));
+    }
+
+    /// The message of a line.
+    fn message(line: &[u8]) -> String {
+        String::from_utf8_lossy(line).trim_end().rsplit(' ').next().unwrap_or_default().to_owned()
+    }
+
     #[test]
     fn a_reader_that_hangs_holds_up_nobody_and_the_log_says_how_much_it_lacks() {
         let (lets, let_in) = channel();
         let (read, lines) = channel();
-        let (log_writer, writing) =
-            LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
+        let (log_writer, writing) = LogWriter::keeping(2, sink(let_in, read)).expect("a thread");
         let progress = log_writer.progress();
-        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |message: &str| tell(&log_writer, message);
         tell("written");
         // The thread takes it out, and hangs in it.
         lets.send(()).expect("it writes");
-        assert_eq!(lines.recv().expect("a line"), b"written");
+        assert_eq!(message(&lines.recv().expect("a line")), "written");
         progress.catch_up(LONG);
         for number in 0..10 {
             tell(&number.to_string());
@@ -352,10 +338,9 @@ mod tests {
     fn the_end_does_not_wait_for_a_reader_that_hangs() {
         let (_lets, let_in) = channel();
         let (read, _lines) = channel();
-        let (log_writer, writing) =
-            LogWriter::keeping(2, Box::new(Reader { lets: let_in, read })).expect("a thread");
+        let (log_writer, writing) = LogWriter::keeping(2, sink(let_in, read)).expect("a thread");
         for _ in 0..5 {
-            LineWriter(&log_writer).write_all(b"line").expect("told");
+            tell(&log_writer, "line");
         }
         drop(writing);
         assert_eq!(log_writer.progress().0.lines.load(SeqCst), 0, "nobody has read any");
@@ -365,17 +350,16 @@ mod tests {
     fn who_waits_for_the_log_goes_on_when_all_is_written_or_nobody_reads() {
         let (lets, let_in) = channel();
         let (read, lines) = channel();
-        let (log_writer, writing) =
-            LogWriter::start(Box::new(Reader { lets: let_in, read })).expect("a thread");
+        let (log_writer, writing) = LogWriter::start(sink(let_in, read)).expect("a thread");
         let progress = log_writer.progress();
         progress.catch_up(LONG);
-        let tell = |line: &str| LineWriter(&log_writer).write_all(line.as_bytes()).expect("told");
+        let tell = |message: &str| tell(&log_writer, message);
         tell("first");
         progress.catch_up(Duration::from_millis(1));
         assert!(progress.0.hangs.load(SeqCst), "nobody reads");
         progress.catch_up(LONG);
         lets.send(()).expect("it writes");
-        assert_eq!(lines.recv().expect("a line"), b"first");
+        assert_eq!(message(&lines.recv().expect("a line")), "first");
         while progress.0.hangs.load(SeqCst) {
             progress.catch_up(LONG);
         }
@@ -383,7 +367,7 @@ mod tests {
         tell("third");
         lets.send(()).and(lets.send(())).expect("it writes");
         progress.catch_up(LONG);
-        assert_eq!(lines.try_iter().collect::<Vec<_>>(), [b"second".to_vec(), b"third".to_vec()]);
+        assert_eq!(lines.try_iter().map(|line| message(&line)).collect::<Vec<_>>(), ["second", "third"]);
         tell("last");
         lets.send(()).expect("it writes");
         drop(writing);

@@ -2,18 +2,20 @@
 
 pub mod event;
 mod field;
+mod form;
 mod journald;
 mod json;
-pub mod line;
+mod layer;
+mod line;
 mod log_writer;
 pub mod setup;
 mod text;
 pub mod words;
 
 pub use event::Event;
-pub use line::Format;
+pub(crate) use form::Form;
+pub(crate) use line::Line;
 pub(crate) use log_writer::Gap;
-pub use log_writer::{LogWriter, Progress};
+pub use log_writer::Progress;
 pub use setup::{Level, Log, Output};
-pub use text::Page;
-pub(crate) use text::{shortened, visible};
+pub(crate) use text::{Page, shortened, visible};

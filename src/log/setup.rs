@@ -1,17 +1,17 @@
 //! Where log lines go, in which format, and which are left out.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal};
 
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::journald::{self, Prioritized, Records};
-use super::json::JsonLines;
-use super::log_writer::{Lines, LogWriter, Writing};
-use super::text::TextLines;
+use super::form::Form;
+use super::journald::{self, Records};
+use super::layer::{TARGET, ToWriter};
+use super::log_writer::{LogWriter, Progress, Sink, Writing};
+use super::text::Page;
 
 /// Output and form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -40,10 +40,9 @@ pub enum Level {
 }
 
 /// The log that has begun. What is left of it is written when this is dropped.
-#[derive(Debug)]
 pub struct Log {
-    /// Writes events.
-    pub log_writer: LogWriter,
+    /// Progress of the thread that writes the log.
+    pub progress: Progress,
     _writing: Writing,
 }
 
@@ -63,29 +62,24 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
     let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
+    let form = match output {
+        Output::Text => Form::Text(Page::new(columns, coloured)),
+        Output::Json if journald::has_stdout() => Form::Prioritized,
+        Output::Json => Form::Json,
+        Output::Journald => Form::Journald(Records::open()?),
+    };
     // A group of lines is one write: the log_writer says where a group ends.
-    let stdout = || BufWriter::with_capacity(GROUP, std::io::stdout());
-    let out: Box<dyn Write + Send> = match output {
-        Output::Json if journald::has_stdout() => Box::new(Prioritized(stdout())),
-        Output::Text | Output::Json => Box::new(stdout()),
-        Output::Journald => Box::new(Records::open()?),
-    };
-    let (log_writer, writing) = LogWriter::start(out)?;
-    let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(coloured && output == Output::Text)
-        .with_writer(Lines(log_writer.clone()));
-    let lines = match output {
-        Output::Text => lines.event_format(TextLines::new(columns)).boxed(),
-        Output::Json | Output::Journald => lines.event_format(JsonLines).boxed(),
-    };
+    let out = Box::new(BufWriter::with_capacity(GROUP, std::io::stdout()));
+    let (log_writer, writing) = LogWriter::start(Sink { form, out })?;
+    let progress = log_writer.progress();
     let ours = match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
     };
-    let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target("stackcron", ours);
+    let filter = Targets::new().with_default(ours.min(LevelFilter::WARN)).with_target(TARGET, ours);
     // Fails only when logging has begun before, and then the first one stands.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
-    Ok(Log { log_writer, _writing: writing })
+    let _ = tracing_subscriber::registry().with(filter).with(ToWriter(log_writer)).try_init();
+    Ok(Log { progress, _writing: writing })
 }

@@ -1,20 +1,14 @@
 //! A log line for people: when, how grave, of which entry, one sentence.
 
 use std::fmt::{self, Write};
-use std::sync::{Mutex, PoisonError};
 
 use anstyle::{AnsiColor, Style};
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::fmt::FmtContext;
-use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::registry::LookupSpan;
+use tracing::Level;
 use unicode_width::UnicodeWidthStr;
 
-use super::log_writer::timestamp;
+use super::Line;
 
 /// Columns of an entry's name: longer ones are shortened in their middle.
 const NAME: usize = 18;
@@ -22,77 +16,32 @@ const NAME: usize = 18;
 /// Before what goes on in the next line: it stands under the name of the entry.
 const INDENT: &str = "                   ";
 
-/// Formats an event as `01:30:00.001 info  nightly-report     action 7 …`, below the date of its day.
-pub(super) struct TextLines(Mutex<Page>);
-
-impl TextLines {
-    /// Lines of at most so many columns. `None`: each event has one line, whatever its length.
-    pub(super) fn new(columns: Option<usize>) -> TextLines {
-        TextLines(Mutex::new(Page { columns, ..Page::default() }))
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for TextLines
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        _: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut said = Said::default();
-        event.record(&mut said);
-        let coloured = writer.has_ansi_escapes();
-        let line = TextLine {
-            at: timestamp(),
-            level: *event.metadata().level(),
-            entry: said.entry.as_deref(),
-            message: &said.message,
-        };
-        let mut page = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        page.write(&mut writer, &line, coloured)
-    }
-}
-
-/// The lines so far, of which the newest date is known.
-#[derive(Debug, Default)]
-pub struct Page {
+/// The lines so far, of which the newest date is known. A line is
+/// `01:30:00.001 info  nightly-report     action 7 …`, below the date of its day.
+#[derive(Debug)]
+pub(crate) struct Page {
     /// The day whose date was written last.
     day: Option<Date>,
-    /// Columns that a line may have. `None`: any number.
+    /// Columns that a line may have. `None`: each event has one line, whatever its length.
     columns: Option<usize>,
-}
-
-/// The parts of a text line.
-struct TextLine<'a> {
-    at: Timestamp,
-    level: Level,
-    entry: Option<&'a str>,
-    message: &'a str,
+    coloured: bool,
 }
 
 impl Page {
-    /// Lines of at most so many columns. `None`: each event has one line, whatever its length.
-    pub fn within(columns: Option<usize>) -> Page {
-        Page { columns, ..Page::default() }
+    pub(crate) fn new(columns: Option<usize>, coloured: bool) -> Page {
+        Page { day: None, columns, coloured }
     }
 
-    /// An event's lines.
-    pub(super) fn of_event(&mut self, at: Timestamp, event: &crate::log::Event) -> String {
-        let entry = event.occurrence().map(|(entry, _)| entry.as_str());
-        let message = visible(&event.message());
-        let mut lines = String::new();
+    /// Returns the text of a line, with the date where a day begins.
+    pub(super) fn lines(&mut self, line: &Line) -> String {
+        let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ =
-            self.write(&mut lines, &TextLine { at, level: event.level(), entry, message: &message }, true);
-        lines
+        let _ = self.write(&mut text, line);
+        text
     }
 
-    fn write(&mut self, out: &mut impl Write, line: &TextLine<'_>, coloured: bool) -> fmt::Result {
-        let (grave, faint) = match coloured {
+    fn write(&mut self, out: &mut String, line: &Line) -> fmt::Result {
+        let (grave, faint) = match self.coloured {
             true => (style(line.level), Style::new().dimmed()),
             false => (Style::new(), Style::new()),
         };
@@ -100,15 +49,16 @@ impl Page {
         if self.day.replace(at.date()) != Some(at.date()) {
             writeln!(out, "{faint}{} UTC{faint:#}", at.date())?;
         }
-        let entry = shortened(line.entry.unwrap_or_default(), NAME);
+        let (entry, message) =
+            (line.text("entry").map(visible), visible(line.text("message").unwrap_or_default()));
         // The sentence of an entry begins with its name, which stands before it here.
-        let own = line.entry.and_then(|entry| line.message.strip_prefix(entry)?.strip_prefix(": "));
-        let message = own.unwrap_or(line.message);
+        let own = entry.as_ref().and_then(|entry| message.strip_prefix(entry)?.strip_prefix(": "));
+        let message = own.unwrap_or(&message);
         let (time, level) = (at.strftime("%H:%M:%S%.3f"), line.level.as_str().to_ascii_lowercase());
         write!(out, "{faint}{time}{faint:#} {grave}{level:5}{grave:#} ")?;
         let mut column = INDENT.len();
-        if line.entry.is_some() {
-            write!(out, "{entry:NAME$} ")?;
+        if let Some(entry) = &entry {
+            write!(out, "{:NAME$} ", shortened(entry, NAME))?;
             column += NAME + 1;
         }
         let mut is_first = true;
@@ -156,29 +106,6 @@ fn style(level: Level) -> Style {
     }
 }
 
-#[derive(Default)]
-struct Said {
-    entry: Option<String>,
-    message: String,
-}
-
-impl Visit for Said {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String cannot fail; a Debug that fails of itself leaves what it wrote.
-        match field.name() {
-            "entry" => self.entry = Some(visible(&format!("{value:?}"))),
-            "message" => {
-                let _ = write!(self.message, "{}", visible(&format!("{value:?}")));
-            }
-            _ => {}
-        }
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
-    }
-}
-
 /// The text with its control characters escaped, and what turns the direction of writing or breaks
 /// lines: what an API answers must not forge a line, move the cursor, or read otherwise than it is.
 pub(crate) fn visible(text: &str) -> String {
@@ -208,7 +135,7 @@ mod tests {
     #[test]
     fn lines_fit_the_terminal_and_no_word_is_broken() {
         let lines = |columns: usize| {
-            let mut page = Page::within(Some(columns));
+            let mut page = Page::new(Some(columns), false);
             let mut out = String::new();
             for (at, level, entry, message) in [
                 (
@@ -230,8 +157,12 @@ mod tests {
                     "nightly-report-of-all-the-things-that-were-sold-in-shop-7: refused with 404: no-such-job-of-a-stack-of-this-name-or-uid-is-known-here",
                 ),
             ] {
-                let at = at.parse().expect("an instant");
-                page.write(&mut out, &TextLine { at, level, entry, message }, false).expect("written");
+                let mut line = Line::begun(at.parse().expect("an instant"), level);
+                line.fields.put("message", message);
+                if let Some(entry) = entry {
+                    line.fields.put("entry", entry);
+                }
+                out += &page.lines(&line);
             }
             out
         };

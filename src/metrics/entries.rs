@@ -127,7 +127,7 @@ impl Entries {
         self.others_led.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the journal has ends that are not known here. Who asks reads it then.
+    /// Returns true when the journal has ends that are not known here. Who asks reads it then.
     pub(super) fn begins_reading(&self, now: Instant) -> bool {
         if self.most == 0 {
             return false;

@@ -419,7 +419,7 @@ impl Metrics {
         self.entries.set(entries.try_into().unwrap_or(i64::MAX));
     }
 
-    /// Whether the journal has to be read for the last ends of entries.
+    /// Returns true when the journal has to be read for the last ends of entries.
     pub(crate) fn begins_reading_ends(&self) -> bool {
         self.of_entries.begins_reading(Instant::now())
     }

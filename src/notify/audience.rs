@@ -19,7 +19,7 @@ pub struct Audience {
     pub(super) poster: Option<Poster>,
 }
 
-/// Whose address it is.
+/// The receiver or the entry that an address belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// A receiver's webhook.

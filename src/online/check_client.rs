@@ -88,8 +88,8 @@ pub enum AskError {
     Failed(String),
 }
 
-/// Whether a list that is read in its order need not be read on: each action started before the
-/// one above it, and the last one before the instant.
+/// Returns true when a list that is read in its order need not be read on: each action started
+/// before the one above it, and the last one before the instant.
 fn reaches(actions: &[Action], back_to: Timestamp) -> bool {
     let is_in_order = actions.iter().map(Action::started).is_sorted_by(|above, below| match (above, below) {
         (Some(above), Some(below)) => above >= below,

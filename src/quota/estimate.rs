@@ -1,4 +1,4 @@
-//! What is believed of Remaining: a lower bound, from answers that come in any order.
+//! The believed value of Remaining: a lower bound, from answers that come in any order.
 //!
 //! Requests are numbered in the order of sending. An answer is surely newer than another only when
 //! its request was sent after the other had come. Between such answers the lower Remaining is the

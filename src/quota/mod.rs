@@ -160,7 +160,7 @@ impl Quota {
         Quota { generation: self.generation + 1, ..Quota::new(settings, now) }
     }
 
-    /// What a refusal tells of the quota. `None` when the answer is no refusal.
+    /// Returns what a refusal tells of the quota. `None` when the answer is no refusal.
     ///
     /// The answer's own Remaining decides where it has one. Otherwise the API's words close the
     /// window, unless an answer of the last [`RECENT_PART`] of the window left more than half of

@@ -20,8 +20,8 @@ const PIECES: usize = 60;
 /// The state of one account's quota, as it is written to the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Saved {
-    /// Whose it is: of another user's quota it says nothing. `None` where whoever wrote it did not
-    /// say.
+    /// The user whose quota it is: of another user's quota it says nothing. `None` where whoever
+    /// wrote it did not say.
     #[serde(default)]
     pub user: Option<String>,
     /// The limit in force.

@@ -1,4 +1,4 @@
-//! What a rehearsal supposes of the API, of the way to it, and of others.
+//! The suppositions of a rehearsal about the API, about the way to it, and about others.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ pub struct Conditions {
     pub window_kind: WindowKind,
     /// Run time of an action, where `usual` does not tell it.
     pub action_duration: Duration,
-    /// How the runs of entries are as a rule.
+    /// The usual run times of entries.
     pub usual: UsualRuns,
     /// Seed of all chance.
     pub seed: u64,

@@ -1,5 +1,5 @@
-//! How two schedules differ over a span of time: occurrences that come and go, and the fullest
-//! window of each account's quota before and after.
+//! Compares two schedules over a span of time: occurrences that come and go, and the fullest window
+//! of each account's quota before and after.
 //!
 //! An entry is looked at where something that it says has changed, or something that an entry says
 //! which it comes after. Those that have not changed have the same occurrences in both schedules.

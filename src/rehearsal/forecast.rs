@@ -59,9 +59,9 @@ pub struct WindowForecast {
     pub late: u64,
     /// Number of due occurrences that are not sent for want of quota.
     pub missed: u64,
-    /// Whose occurrences are late.
+    /// The entries that have late occurrences.
     pub late_entries: BTreeSet<EntryName>,
-    /// Whose occurrences are missed.
+    /// The entries that have missed occurrences.
     pub missed_entries: BTreeSet<EntryName>,
 }
 
@@ -152,7 +152,7 @@ struct Reader {
     /// Those that wait for quota.
     waiting: HashSet<(EntryName, Timestamp)>,
     usual: UsualRuns,
-    /// How long an action runs, where `usual` does not tell.
+    /// The run time of an action, where `usual` does not tell.
     action_duration: Duration,
 }
 

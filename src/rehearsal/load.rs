@@ -1,5 +1,5 @@
-//! How many occurrences come due in each window of an account's quota: the timetable alone, nothing
-//! rehearsed.
+//! Counts the occurrences that come due in each window of an account's quota: the timetable alone,
+//! nothing rehearsed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub(super) fn by_window(
 /// The window of an account's quota in which most comes due.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Busiest {
-    /// Whose quota.
+    /// The account whose quota it is.
     pub account: Arc<Account>,
     /// Beginning of the window.
     pub window_start: Timestamp,

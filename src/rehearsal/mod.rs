@@ -73,7 +73,7 @@ pub enum Happening {
     },
     /// An answer told of the quota.
     Answered {
-        /// Whose quota.
+        /// The account whose quota it is.
         account: AccountName,
         /// The answer's word on the quota.
         quota: quota::Answer,

@@ -59,7 +59,7 @@ pub(crate) struct Network {
     under_way: BTreeMap<(Timestamp, u64), Stop>,
     last: u64,
     sent: u64,
-    /// Which record of the ledger a request has, by its number.
+    /// The ledger's record of a request, by the request's number.
     #[cfg(test)]
     judged: HashMap<u64, usize>,
 }
@@ -110,7 +110,7 @@ enum Asks {
     JobRecord,
 }
 
-/// Whose request it is, and what for.
+/// Returns the account of a request, and the purpose that the quota is spent for.
 pub(crate) fn purpose(request: &Request) -> (AccountName, Purpose) {
     match request {
         Request::RunNow(entry) => (entry.account.name.clone(), Purpose::Fire),
@@ -325,7 +325,7 @@ impl Network {
         Some(&self.accesses.get(account)?.user)
     }
 
-    /// Which record of the ledger a request has. `None` until it has arrived.
+    /// Returns the ledger's record of a request. `None` until it has arrived.
     pub(crate) fn judged(&self, number: u64) -> Option<usize> {
         self.judged.get(&number).copied()
     }

@@ -156,7 +156,7 @@ impl Minutes {
         Peak { at: Timestamp::from_second(minute.saturating_mul(60)).unwrap_or(Timestamp::MAX), due }
     }
 
-    /// Which entries to move, and by how many minutes; in the schedule's order.
+    /// Returns the entries to move, and by how many minutes; in the schedule's order.
     fn flatten(mut self) -> Vec<(Arc<Entry>, i64)> {
         // By minute, the entries that may still be moved out of it. The last in the file goes first.
         let mut inside: Vec<Vec<usize>> = vec![Vec::new(); self.due.len()];

@@ -1,4 +1,4 @@
-//! What a rehearsal comes to, in numbers.
+//! The result of a rehearsal, in numbers.
 
 use std::collections::HashSet;
 

@@ -44,7 +44,7 @@ pub use grammar::FaultError;
 /// Something that goes wrong with some requests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
-    /// What goes wrong.
+    /// The kind of fault.
     pub kind: FaultKind,
     /// The call it goes wrong with; any when absent.
     pub on: Option<Endpoint>,
@@ -60,7 +60,7 @@ pub struct Fault {
     pub times: Option<u64>,
 }
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// A status with its documented body.

@@ -34,7 +34,7 @@ pub struct Record {
     pub args: Option<String>,
     /// The part of the request that carried `job_args`. `None`: the request had none.
     pub args_from: Option<ArgsFrom>,
-    /// Whose token it was; none for an unknown token.
+    /// The user of the token; none for an unknown token.
     pub user: Option<String>,
     /// The status of the answer; none where not one byte is answered, or not yet.
     pub status: Option<u16>,

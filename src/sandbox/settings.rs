@@ -19,7 +19,7 @@ pub const DEFAULT_TOKEN: &str = "sandbox-token";
 pub struct Settings {
     /// The address to listen on. Port 0 takes any free one.
     pub listen: SocketAddr,
-    /// Whose tokens are accepted.
+    /// The users whose tokens are accepted.
     pub users: Vec<User>,
     /// The stacks there are.
     pub stacks: Vec<Stack>,

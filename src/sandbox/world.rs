@@ -100,7 +100,7 @@ pub struct ActionRecord {
     pub stack: String,
     /// The job's uid.
     pub job: String,
-    /// Whose token started it.
+    /// The user whose token started the action.
     pub user: String,
     /// When it was started.
     pub started_at: Timestamp,

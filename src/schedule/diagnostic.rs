@@ -105,7 +105,7 @@ pub enum Code {
     PlainHttp,
     /// A receiver that no entry names.
     UnusedReceiver,
-    /// How long an action takes, of an entry that is not followed.
+    /// An `expect` of an entry whose actions are not followed.
     BadExpectation,
     /// No date, or a range of dates that ends before it begins.
     BadDate,

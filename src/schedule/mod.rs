@@ -1,4 +1,4 @@
-//! What a schedule file says, once it is known to be valid; and how it is read: [`load`].
+//! The content of a schedule file that is known to be valid, and its reading: [`load`].
 //!
 //! The text becomes a `tree` of values with places, the tree becomes a [`Schedule`] in `validate`,
 //! and everything that is wrong on the way becomes a [`Diagnostic`].

@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::shift::shift_of;
 use super::stretch::ZoneStretches;
 use super::{Shift, next, previous, search, shift};
-use crate::schedule::cron::{Calendar, Days, Expression, Field, MonthDays, Rule, Weekdays};
+use crate::schedule::cron::{
+    Calendar, Days, Expression, Field, MONTH_NAMES, MonthDays, Rule, WEEKDAY_NAMES, Weekdays,
+};
 use crate::schedule::{Entry, EntryName};
 
 /// Why an entry is due at an instant, or is not.
@@ -222,7 +224,7 @@ fn allowed(field: Field, calendar: &Calendar) -> Vec<String> {
         Field::Second => set(calendar.seconds, 60, number),
         Field::Minute => set(calendar.minutes, 60, number),
         Field::Hour => set(u64::from(calendar.hours), 24, number),
-        Field::Month => set(u64::from(calendar.months) >> 1, 12, |n| MONTHS[n as usize].into()),
+        Field::Month => set(u64::from(calendar.months) >> 1, 12, |n| MONTH_NAMES[n as usize].into()),
         Field::DayOfMonth => month_days(&calendar.month_days),
         Field::DayOfWeek => weekdays(&calendar.weekdays),
     }
@@ -231,21 +233,6 @@ fn allowed(field: Field, calendar: &Calendar) -> Vec<String> {
 /// Stands for every value of a field.
 const ALL: &str = "all";
 
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const ORDINALS: [&str; 5] = ["first", "second", "third", "fourth", "fifth"];
 
 fn month_days(days: &MonthDays) -> Vec<String> {
@@ -264,11 +251,11 @@ fn month_days(days: &MonthDays) -> Vec<String> {
 }
 
 fn weekdays(days: &Weekdays) -> Vec<String> {
-    let mut parts = set(u64::from(days.every), 7, |n| WEEKDAYS[n as usize].into());
+    let mut parts = set(u64::from(days.every), 7, |n| WEEKDAY_NAMES[n as usize].into());
     for (nth, set) in ORDINALS.iter().zip(days.nth) {
-        parts.extend(bits(u64::from(set)).map(|n| format!("the {nth} {}", WEEKDAYS[n as usize])));
+        parts.extend(bits(u64::from(set)).map(|n| format!("the {nth} {}", WEEKDAY_NAMES[n as usize])));
     }
-    parts.extend(bits(u64::from(days.last)).map(|n| format!("the last {}", WEEKDAYS[n as usize])));
+    parts.extend(bits(u64::from(days.last)).map(|n| format!("the last {}", WEEKDAY_NAMES[n as usize])));
     parts
 }
 

@@ -20,11 +20,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use crate::log::event::{Event, SchedulePolled};
-use inotify::{Hint, Watches};
+use inotify::{Hint, WatchError, Watches};
 pub use seen::{FileSeen, FileState, once_it_stays};
 
 /// A file is read when nothing has happened to it for this long: what writes it has come to its
@@ -58,7 +58,20 @@ pub struct Watch {
 #[derive(Debug)]
 enum Way {
     Told(Watches),
+    /// Watches are being placed, and nothing is told meanwhile.
+    Placing(Placing),
     Polled(Vec<Option<Stamp>>),
+}
+
+/// Watches that a thread of its own places: a network file system may let it wait.
+#[derive(Debug)]
+struct Placing {
+    /// True when nothing was watched before.
+    first: bool,
+    /// The files' metadata when the watches before were given back.
+    last: Vec<Option<Stamp>>,
+    /// The watches, and the files' metadata once they were in place.
+    placed: JoinHandle<(Result<Watches, WatchError>, Vec<Option<Stamp>>)>,
 }
 
 /// Metadata that differs after a change. It is a hint only; the content decides.
@@ -81,6 +94,10 @@ impl Watch {
     pub fn set(&mut self, paths: Vec<PathBuf>) {
         if paths != self.paths {
             (self.paths, self.stale) = (paths, true);
+            if let Way::Placing(placing) = &mut self.way {
+                // These watches are of the paths before.
+                self.way = Way::Polled(std::mem::take(&mut placing.last));
+            }
         }
     }
 
@@ -120,6 +137,7 @@ impl Watch {
                     }
                     Err(_) => true,
                 },
+                Way::Placing(_) => false,
                 Way::Polled(last) => {
                     sleep(STABLE).await;
                     let now = stamps_of(&self.paths).await;
@@ -138,6 +156,7 @@ impl Watch {
     async fn next(&mut self) {
         match &mut self.way {
             Way::Told(watches) => self.writing = watches.next().await.leaves_open(self.writing),
+            Way::Placing(_) => {}
             Way::Polled(last) => loop {
                 sleep(POLL).await;
                 let now = stamps_of(&self.paths).await;
@@ -150,38 +169,48 @@ impl Watch {
         }
     }
 
-    /// Watches what leads to the file now.
+    /// Watches what leads to the file now. A call that is dropped is gone on with by the next one:
+    /// whether a writer has the file open is not forgotten.
     async fn follow(&mut self) {
-        let last = stamps_of(&self.paths).await;
-        // Events that the old watches have not delivered yet are read before the watches go.
-        if let Way::Told(watches) = &mut self.way
-            && let Some(hint) = watches.waiting()
-        {
-            self.writing = hint.leaves_open(self.writing);
+        if !matches!(self.way, Way::Placing(_)) {
+            let last = stamps_of(&self.paths).await;
+            // Events that the old watches have not delivered yet are read before the watches go.
+            if let Way::Told(watches) = &mut self.way
+                && let Some(hint) = watches.waiting()
+            {
+                self.writing = hint.leaves_open(self.writing);
+            }
+            let first = !matches!(self.way, Way::Told(_));
+            // A user may have few inotify instances, so the old one is given back before another is
+            // taken.
+            self.way = Way::Polled(last.clone());
+            let paths = self.paths.clone();
+            let placed = spawn_blocking(move || {
+                let placed = Watches::place(&paths);
+                (placed, paths.iter().map(|path| stamp(path)).collect())
+            });
+            self.way = Way::Placing(Placing { first, last, placed });
         }
-        // A user may have few inotify instances, so the old one is given back before another is
-        // taken.
-        let first = !matches!(self.way, Way::Told(_));
-        self.way = Way::Polled(last.clone());
-        let paths = self.paths.clone();
-        let Ok(placed) = spawn_blocking(move || Watches::place(&paths)).await else {
-            return;
-        };
-        match placed {
-            Ok(watches) => {
+        let Way::Placing(Placing { first, last, placed }) = &mut self.way else { return };
+        let outcome = placed.await;
+        let (first, last) = (*first, std::mem::take(last));
+        match outcome {
+            Ok((Ok(watches), now)) => {
                 // No event reports a change from before the watch began. Such a change may be the
                 // beginning of a write.
-                let now = stamps_of(&self.paths).await;
                 self.writing |= now != last || first && now.iter().flatten().any(|stamp| stamp.is_recent());
                 self.way = Way::Told(watches);
             }
-            Err(error) => {
+            Ok((Err(error), _)) => {
+                self.way = Way::Polled(last);
                 if !std::mem::replace(&mut self.told, true) {
                     let path = self.paths.first().map(|path| path.display().to_string()).unwrap_or_default();
                     let reason = error.to_string();
                     Event::from(SchedulePolled { path, every_ms: POLL.as_millis() as u64, reason }).emit();
                 }
             }
+            // The runtime ends.
+            Err(_) => self.way = Way::Polled(last),
         }
     }
 }

@@ -85,3 +85,30 @@ async fn a_change_that_nobody_tells_of_is_found_by_looking() {
     fs::remove_file(&path).expect("a removal");
     timeout(PATIENCE, watch.next()).await.expect("its end is found");
 }
+
+/// A reload that is asked for right after a save drops the watch in the middle of its work, and
+/// would wait two seconds for a writer that has closed the file.
+#[tokio::test]
+async fn a_watch_that_is_dropped_in_the_middle_knows_that_the_writer_has_closed_the_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("schedule.yaml");
+    fs::write(&path, "1").expect("a file");
+    for polls in 1..6 {
+        // A file that was written to long ago is not waited for at first.
+        let file = fs::File::options().write(true).open(&path).expect("a file");
+        file.set_modified(std::time::UNIX_EPOCH).expect("another time");
+        drop(file);
+        let mut watch = settled(&path).await;
+        fs::write(&path, polls.to_string()).expect("a file");
+        {
+            let mut follows = std::pin::pin!(watch.follow());
+            for _ in 0..polls {
+                if timeout(Duration::from_millis(1), &mut follows).await.is_ok() {
+                    break;
+                }
+            }
+        }
+        watch.follow().await;
+        assert!(!watch.writing, "dropped after it was polled {polls} times");
+    }
+}

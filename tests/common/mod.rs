@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use stackcron::sandbox::{Fault, Job, Quota, Sandbox, Settings, Stack, WindowKind};
@@ -221,6 +222,16 @@ impl Daemon {
     /// The first line from the start on that is this event and fulfils the condition. Waits for it.
     pub fn wait_for(&mut self, event: &str, condition: impl Fn(&Value) -> bool) -> Value {
         self.wait_long_for(PATIENCE, event, condition)
+    }
+
+    /// Waits for an action that was sent after now. Returns when it was sent.
+    pub fn fires(&mut self) -> Timestamp {
+        let now = Timestamp::now();
+        let sent_at = |line: &Value| -> Timestamp {
+            line["sent_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or(Timestamp::MIN)
+        };
+        let started = self.wait_for("action.started", |line| sent_at(line) > now);
+        sent_at(&started)
     }
 
     /// The first line from the start on that is this event and fulfils the condition, for what

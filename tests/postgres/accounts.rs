@@ -145,7 +145,7 @@ async fn a_claim_of_what_another_shard_settles_at_that_very_moment_is_none() {
     scene.jobs = "  e0: { stack: s1, job: j1, args: e0, cron: '* * * * * *', catch_up: all }\n".to_owned();
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     // Another shard's leader has it open, and settles it as skipped: the daemon's claim waits for the end of that.
     let at = Timestamp::from_second(Timestamp::now().as_second() + 8).expect("an instant");
     let key = format!("{}, 'e0'", at.as_microsecond());

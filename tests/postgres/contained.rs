@@ -53,9 +53,9 @@ async fn a_nul_in_the_words_of_a_refusal_stops_no_entry() {
     let mut daemon = place.start();
     daemon.event("occurrence.rejected");
     // Both are written together: what is claimed later is sent.
-    fires(&mut daemon);
+    daemon.fires();
     daemon.event("occurrence.rejected");
-    fires(&mut daemon);
+    daemon.fires();
     assert_eq!(daemon.events("journal.failed"), Vec::<&Value>::new());
     assert_eq!(daemon.events("journal.refused"), Vec::<&Value>::new());
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -68,7 +68,7 @@ async fn arguments_that_cannot_be_stored_are_told_to_who_fires_and_stop_nothing(
     let Some(scene) = Scene::new().await else { return };
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let socket = place.config().with_file_name("control.sock");
     for _ in 0..3 {
         let mut stream = UnixStream::connect(&socket).expect("the daemon listens");
@@ -77,7 +77,7 @@ async fn arguments_that_cannot_be_stored_are_told_to_who_fires_and_stop_nothing(
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer).expect("an answer");
         assert!(answer.contains("cannot store"), "{answer}");
-        fires(&mut daemon);
+        daemon.fires();
     }
     assert_eq!(daemon.events("journal.failed"), Vec::<&Value>::new());
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -124,10 +124,10 @@ async fn a_leader_whose_connection_swallows_its_beginning_leaves_the_lease_to_an
     let mut second = other.start();
     first.event("lease.unreachable");
     second.event("lease.acquired");
-    fires(&mut second);
+    second.fires();
     proxy.swallow(None);
     assert!(second.stop().success(), "{}", second.stderr());
-    fires(&mut first);
+    first.fires();
     assert!(first.stop().success(), "{}", first.stderr());
     nothing_is_lost(&scene.nothing_twice(&one));
 }
@@ -156,7 +156,7 @@ async fn a_leader_that_cannot_write_while_its_lease_is_kept_leaves_it_to_another
     leader.event("journal.failed");
     leader.event("lease.lost");
     standby.event("lease.acquired");
-    fires(&mut standby);
+    standby.fires();
     proxy.swallow(None);
     assert!(standby.stop().success(), "{}", standby.stderr());
     assert!(leader.stop().success(), "{}", leader.stderr());
@@ -194,7 +194,7 @@ async fn a_stop_while_the_database_is_down_has_not_handed_over() {
     let Some(scene) = Scene::alone().await else { return };
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     scene.server.control(&["stop", "-m", "immediate"]);
     daemon.event("lease.unreachable");
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -225,7 +225,7 @@ async fn who_cannot_use_a_database_is_told_what_to_do() {
     let Some(scene) = Scene::new().await else { return };
     let (server, database) = (scene.server, &scene.database);
     let mut daemon = scene.machine().start();
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     server.sql(
         database,

@@ -9,7 +9,7 @@ async fn a_database_that_is_restarted_is_waited_for() {
     let (one, other, third) = (scene.machine(), scene.machine(), scene.machine());
     let (mut leader, mut standby) = pair(&one, &other);
     scene.server.control(&["restart", "-m", "fast"]);
-    fires(&mut leader);
+    leader.fires();
     scene.server.control(&["stop", "-m", "immediate"]);
     leader.event("lease.unreachable");
     standby.event("lease.unreachable");
@@ -22,7 +22,7 @@ async fn a_database_that_is_restarted_is_waited_for() {
     leader.event("lease.reachable");
     leader.event("journal.restored");
     late.event("lease.standby");
-    fires(&mut leader);
+    leader.fires();
     assert_eq!(standby.events("lease.acquired").len(), 0, "the leader is the one that was");
     assert!(late.stop().success(), "{}", late.stderr());
     assert!(standby.stop().success(), "{}", standby.stderr());
@@ -37,7 +37,7 @@ async fn a_database_that_cannot_be_written_is_waited_for() {
     let Some(scene) = Scene::new().await else { return };
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let (server, database) = (scene.server, &scene.database);
     let end_sessions =
         format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
@@ -50,7 +50,7 @@ async fn a_database_that_cannot_be_written_is_waited_for() {
     server.sql("postgres", &format!("ALTER DATABASE {database} RESET default_transaction_read_only"));
     daemon.event("lease.reachable");
     daemon.event("journal.restored");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let rows = scene.nothing_twice(&place);
     nothing_is_lost(&rows);
@@ -67,16 +67,16 @@ async fn a_slow_database_costs_lateness_and_nothing_else() {
     // Each statement: of what is written together there are some six.
     proxy.delay(1000);
     for _ in 0..4 {
-        fires(&mut leader);
+        leader.fires();
     }
     standby.read();
     assert_eq!(standby.events("lease.acquired").len(), 0, "a leader that is slow is one");
     leader.signal(Signal::KILL);
     leader.end();
     standby.event("lease.acquired");
-    fires(&mut standby);
+    standby.fires();
     proxy.delay(0);
-    fires(&mut standby);
+    standby.fires();
     assert!(standby.stop().success(), "{}", standby.stderr());
     for daemon in [&leader, &standby] {
         assert_eq!(daemon.events("journal.failed"), Vec::<&Value>::new(), "it is slow, and not gone");
@@ -94,7 +94,7 @@ async fn without_the_database_what_is_claimed_is_sent_on_time_and_nothing_else()
     let proxy = Proxy::before(scene.server);
     let place = scene.machine_at(&proxy.url(&scene.database));
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let rows = |condition: &str| -> BTreeSet<String> {
         let which = format!("SELECT scheduled_at || ' ' || entry FROM {condition}");
         scene.server.sql(&scene.database, &which).lines().map(str::to_owned).collect()
@@ -131,7 +131,7 @@ async fn without_the_database_what_is_claimed_is_sent_on_time_and_nothing_else()
     assert_eq!(sent(), before);
     proxy.cut(false);
     daemon.event("journal.restored");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let rows = scene.nothing_twice(&place);
     nothing_is_lost(&rows);
@@ -156,10 +156,10 @@ async fn a_database_that_fails_over_is_followed_to_the_replica() {
     leader.event("lease.unreachable");
     replica.control(&["promote"]);
     leader.event("lease.reachable");
-    fires(&mut leader);
+    leader.fires();
     assert_eq!(standby.events("lease.acquired").len(), 0, "the leader is the one that was");
     assert!(leader.stop().success(), "{}", leader.stderr());
-    fires(&mut standby);
+    standby.fires();
     assert!(standby.stop().success(), "{}", standby.stderr());
     let rows = scene.nothing_twice(&other);
     nothing_is_lost(&rows);
@@ -181,7 +181,7 @@ async fn a_database_that_is_full_is_waited_for() {
         .collect();
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let ballast = disk.fill();
     let failed = daemon.event("journal.failed");
     assert!(
@@ -190,7 +190,7 @@ async fn a_database_that_is_full_is_waited_for() {
     );
     std::fs::remove_file(ballast).expect("removed");
     daemon.event("journal.restored");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let rows = scene.nothing_twice(&place);
     let seconds: BTreeSet<Timestamp> = rows.iter().map(scheduled_at).collect();

@@ -12,7 +12,7 @@ async fn no_password_is_ever_printed() {
     let mut daemon = place.start();
     let told = daemon.event("lease.acquired");
     assert!(told["journal"].as_str().is_some_and(|name| name.starts_with("postgres://stackcron@")), "{told}");
-    fires(&mut daemon);
+    daemon.fires();
     daemon.stop();
     assert!(!daemon.raw.contains("s3cret"), "{}", daemon.raw);
     for url in [
@@ -57,7 +57,7 @@ async fn a_password_comes_from_the_url_the_environment_or_a_credential_and_is_ne
     ];
     for place in &places {
         let mut daemon = place.start();
-        fires(&mut daemon);
+        daemon.fires();
         assert!(daemon.stop().success(), "{}", daemon.stderr());
         let said = daemon.raw.clone() + &daemon.stderr();
         assert!(!said.contains(PASSWORD) && !said.contains("another"), "{said}");
@@ -96,7 +96,7 @@ async fn tls_is_used_and_the_certificate_verified() {
     let root = |path: &Path| format!("sslmode=verify-full&sslrootcert={}", path.display());
     let place = scene.machine_at(&url(&format!("?{}", root(&roots))));
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let plain = server.sql_at(port, database, "SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'stackcron' AND NOT ssl");
     assert_eq!(plain, "0", "all connections are encrypted");
     assert!(daemon.stop().success(), "{}", daemon.stderr());

@@ -80,7 +80,7 @@ async fn the_log_tells_each_cause_for_which_the_journal_cannot_be_written() {
     let Some(database) = Encrypted::start(&right).await else { return };
     let server = database.scene.server;
     let mut daemon = database.machine().start();
-    fires(&mut daemon);
+    daemon.fires();
     server.control(&["stop", "-m", "fast"]);
     daemon.wait_for("journal.failed", names("refused"));
     database.certify(&wrong);
@@ -96,7 +96,7 @@ async fn the_log_tells_each_cause_for_which_the_journal_cannot_be_written() {
     }
     database.sql("ALTER ROLE jobs CONNECTION LIMIT -1");
     daemon.event("journal.restored");
-    fires(&mut daemon);
+    daemon.fires();
     assert_eq!(daemon.events("journal.restored").len(), 1, "it was one outage: {}", daemon.raw);
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
@@ -107,12 +107,12 @@ async fn the_roots_of_a_database_are_read_again_when_they_are_rotated() {
     let Some(database) = Encrypted::start(&old).await else { return };
     let server = database.scene.server;
     let mut daemon = database.machine().start();
-    fires(&mut daemon);
+    daemon.fires();
     database.trust(&new);
     database.certify(&new);
     server.control(&["restart", "-m", "fast"]);
     daemon.event("lease.reachable");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
 }
 
@@ -122,14 +122,14 @@ async fn an_outage_of_the_database_is_no_jump_of_the_clock() {
     let proxy = Proxy::before(scene.server);
     let place = scene.machine_at(&proxy.url(&scene.database));
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     proxy.cut(true);
     daemon.event("lease.unreachable");
     // Longer than any pause between two looks at the clock of a daemon that is awake.
     tokio::time::sleep(Duration::from_secs(12)).await;
     proxy.cut(false);
     daemon.event("journal.restored");
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     assert_eq!(daemon.events("clock.jumped"), Vec::<&Value>::new());
     nothing_is_lost(&scene.nothing_twice(&place));
@@ -140,7 +140,7 @@ async fn connections_that_come_and_go_do_not_flood_the_log() {
     let Some(scene) = Scene::new().await else { return };
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let database = &scene.database;
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'");
     let began = std::time::Instant::now();
@@ -150,7 +150,7 @@ async fn connections_that_come_and_go_do_not_flood_the_log() {
         cuts += 1;
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    fires(&mut daemon);
+    daemon.fires();
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let events = ["journal.failed", "journal.restored", "lease.unreachable", "lease.reachable"];
     let told: Vec<&Value> = events.iter().flat_map(|event| daemon.events(event)).collect();

@@ -51,7 +51,7 @@ async fn a_schema_that_is_dropped_under_two_members_makes_no_second_leader() {
     assert_eq!(refused.status.code(), Some(78), "{}", refused.stderr);
     assert!(refused.stdout.contains("\"journal.replaced\""), "{}", refused.stdout);
     let mut anew = one.start_with(&["--new-journal"]);
-    fires(&mut anew);
+    anew.fires();
     assert_eq!(standby.events("lease.acquired").len(), 0, "who knows the old one does not lead the new one");
     each_second_once(&scene);
     assert!(anew.stop().success(), "{}", anew.stderr());
@@ -91,7 +91,7 @@ async fn a_dump_that_is_restored_under_two_members_sends_nothing_again() {
     let database = &scene.database;
     let dump = scene.server.dump(database);
     for _ in 0..6 {
-        fires(&mut leader);
+        leader.fires();
         std::thread::sleep(Duration::from_secs(1));
     }
     scene.server.sql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));

@@ -233,7 +233,7 @@ async fn a_leader_at_work_writes_all_that_it_writes_in_one_round_trip_each_time(
     let place = scene.machine_at(&relay.url(&scene.database));
     let mut daemon = place.start();
     for _ in 0..5 {
-        fires(&mut daemon);
+        daemon.fires();
     }
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     assert!(daemon.events("journal.failed").is_empty(), "{:?}", daemon.events("journal.failed"));

@@ -22,8 +22,8 @@ async fn one_fires_and_the_others_stand_by() {
     let mut standby = other.start();
     let told = standby.event("lease.standby");
     assert_eq!(told["leader"], leader.event("lease.acquired")["member"], "the leader is named");
-    fires(&mut leader);
-    fires(&mut leader);
+    leader.fires();
+    leader.fires();
     let name = |line: &Value, key: &str| line[key].as_str().expect("a name").to_owned();
     let leads = name(&leader.event("lease.acquired"), "member");
     for (place, ready) in [(&one, true), (&other, false)] {
@@ -65,7 +65,7 @@ async fn one_fires_and_the_others_stand_by() {
     takes_over(&mut standby, asked, Duration::from_secs(2));
     assert!(leader.end().success(), "{}", leader.stderr());
     leader.event("lease.released");
-    fires(&mut standby);
+    standby.fires();
     assert!(standby.stop().success(), "{}", standby.stderr());
     let rows = scene.nothing_twice(&other);
     nothing_is_lost(&rows);
@@ -113,7 +113,7 @@ async fn a_stand_by_says_that_nobody_fires_when_nobody_does() {
     let one = scene.machine();
     let mut leader = one.start();
     let name = leader.event("lease.acquired")["member"].as_str().expect("a name").to_owned();
-    fires(&mut leader);
+    leader.fires();
     assert!(leader.stop().success(), "{}", leader.stderr());
     // Its clock keeps it from leading.
     let other =
@@ -141,8 +141,8 @@ async fn a_killed_leader_is_replaced() {
     // It is promised within three seconds, which a busy machine may make more.
     takes_over(&mut standby, killed, Duration::from_secs(10));
     leader.end();
-    fires(&mut standby);
-    fires(&mut standby);
+    standby.fires();
+    standby.fires();
     // What was claimed for the very time of the kill is in doubt, and each of it is looked for.
     standby.event("occurrence.in_doubt");
     for doubt in standby.log.clone().iter().filter(|line| line["event"] == "occurrence.in_doubt") {
@@ -180,17 +180,17 @@ async fn a_paused_leader_is_replaced_and_sends_nothing_when_it_wakes() {
     let stopped = Timestamp::now();
     paused.signal(Signal::STOP);
     takes_over(&mut standby, stopped, WITHOUT_A_WORD);
-    fires(&mut standby);
+    standby.fires();
     paused.signal(Signal::CONT);
     paused.event("lease.lost");
     let told = paused.event("lease.standby");
     assert_eq!(told["leader"], standby.event("lease.acquired")["member"]);
-    fires(&mut standby);
+    standby.fires();
     assert!(standby.stop().success(), "{}", standby.stderr());
     // And back.
     let again =
         paused.wait_for("lease.acquired", |line| line["timestamp"].as_str() > told["timestamp"].as_str());
-    fires(&mut paused);
+    paused.fires();
     assert!(paused.stop().success(), "{}", paused.stderr());
     let rows = scene.nothing_twice(&other);
     nothing_is_lost(&rows);
@@ -206,12 +206,12 @@ async fn a_leader_that_is_cut_off_is_replaced() {
     let cut = Timestamp::now();
     proxy.cut(true);
     takes_over(&mut standby, cut, WITHOUT_A_WORD);
-    fires(&mut standby);
+    standby.fires();
     leader.event("lease.unreachable");
     proxy.cut(false);
     leader.event("lease.lost");
     leader.event("lease.reachable");
-    fires(&mut standby);
+    standby.fires();
     assert!(standby.stop().success(), "{}", standby.stderr());
     assert!(leader.stop().success(), "{}", leader.stderr());
     let rows = scene.nothing_twice(&other);
@@ -228,7 +228,7 @@ async fn a_daemon_that_is_started_again_takes_its_own_lease_back() {
     let Some(scene) = Scene::new().await else { return };
     let place = scene.machine();
     let mut daemon = place.start();
-    fires(&mut daemon);
+    daemon.fires();
     let second = place.run(&["run"]);
     assert!(
         second.stderr.contains("another daemon (process"),
@@ -239,7 +239,7 @@ async fn a_daemon_that_is_started_again_takes_its_own_lease_back() {
         daemon.signal(Signal::KILL);
         daemon.end();
         daemon = place.start();
-        fires(&mut daemon);
+        daemon.fires();
     }
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let rows = scene.nothing_twice(&place);

@@ -17,7 +17,7 @@ use stackcron::journal::postgres::Address;
 use stackcron::journal::{Record, State};
 use stackcron::sandbox::{Endpoint, Ledger, Sandbox};
 
-use super::{Machine, everything_settles, number, rows, say};
+use super::{Machine, everything_settles, number, rows, say, stop};
 
 /// Entries that are due every second.
 const ENTRIES: usize = 10;
@@ -113,12 +113,7 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
     drop(all);
     let address: Address = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
-    let mut log = String::new();
-    for machine in &mut machines {
-        assert!(machine.daemon.stop().success(), "{}", machine.daemon.stderr());
-        log += &machine.log;
-        log += &machine.daemon.raw;
-    }
+    let log = stop(&mut machines);
     let (rows, ledger) = (rows(&address), sandbox.ledger());
     let mut wrong = broken(&rows, &ledger, &[kills.as_slice(), &stops].concat());
     let gaps = gaps(&rows, &ledger);

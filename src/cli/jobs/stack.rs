@@ -1,4 +1,4 @@
-//! Which stack is meant by a uid or a name. What could be several is an error, never a guess.
+//! Finds the stack that a uid or a name means. What could be several is an error, never a guess.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Whether the daemon may fire its schedule beside the other daemons on this machine, and what is
-//! told where it may not.
+//! The check that no other daemon on this machine fires the same schedule, and the message where
+//! one does.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What the clocks of the entry's zone did around the instant, and what came of it.
+//! The changes of the entry's clock around an instant, and their effect on the entry's occurrences.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! What became of the occurrence: the journal's record of it, and the log event that told it.
+//! The fate of an occurrence: the journal's record of it, and the log event that told it.
 
 use std::io::{self, Write};
 use std::ops::ControlFlow;

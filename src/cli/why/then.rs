@@ -1,4 +1,4 @@
-//! Whether the entry was in the schedule at an instant of which the journal has nothing.
+//! Tells whether the entry was in the schedule at an instant of which the journal has nothing.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Which entries an entry comes after, and what became of each at the instant.
+//! The entries that an entry comes after, and the fate of each one's occurrence at the instant.
 
 use std::io::{self, Write};
 
@@ -33,7 +33,7 @@ pub(super) fn expected(
 #[derive(Serialize)]
 struct Upstream {
     entry: String,
-    /// Which of its ends makes the next entry due: `success`, `failure` or `end`.
+    /// The end that makes the next entry due: `success`, `failure` or `end`.
     on: &'static str,
     fate: Fate,
 }

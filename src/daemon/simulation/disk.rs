@@ -53,7 +53,7 @@ pub(super) enum Write {
 /// The outcome, for the one who waits.
 pub(super) enum Written {
     Claimed(Timestamp, Option<Vec<Key>>),
-    /// Which of it was known before. `None`: it cannot be written.
+    /// The keys that the journal knew before. `None`: the journal cannot be written.
     ByHand(FireByHand, Claim, Option<Vec<Key>>),
     /// True when it is written.
     Steered(Steering, bool),

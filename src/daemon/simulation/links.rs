@@ -1,5 +1,5 @@
-//! Whether repetitions and chains were right: none lost, none twice, none before what it follows
-//! has ended.
+//! Judges repetitions and chains: none is lost, none starts twice, none starts before what it
+//! follows has ended.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::occurrence::Reason;
 use crate::sandbox;
 use crate::schedule::Entry;
 
-/// What is wrong with the repetitions and chains of a run. `excused` are instants at which the
+/// Returns every fault in the repetitions and chains of a run. `excused` are instants at which the
 /// clock, a crash or another file leaves open what had to be.
 pub(super) fn judge(
     scenario: &Scenario,
@@ -31,7 +31,7 @@ pub(super) fn judge(
     let mut wrong = Vec::new();
     for (key, row) in &rows {
         let first = row.first(key);
-        // Which run has to have ended before this one starts.
+        // These runs have to have ended before this one starts.
         let before: Vec<&Key> = match &row.origin {
             Origin::Retry(retry) => rows
                 .iter()

@@ -36,8 +36,8 @@ use world::World;
 /// optimised. `.ci/run` runs 10,000.
 const SEEDS: u64 = 200;
 
-/// So many runs come to everything. Of several members, one run in about a thousand sees a second
-/// action.
+/// 5,000 runs meet every fault that a scenario has. Of several members, one run in about a thousand
+/// sees a second action.
 const ENOUGH: u64 = 5000;
 
 /// Final states and events of trouble that runs must come to, so that the simulation shows that it

@@ -1,5 +1,5 @@
-//! What happened in a run, and whether it was right: against the server's ledger, the journal, and
-//! a reading of the schedule that is not the timetable's.
+//! The history of a run, and the judge of it: against the server's ledger, the journal, and a
+//! reading of the schedule that is not the timetable's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -575,9 +575,9 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// Whether an attempt that came into doubt left while the clock was wrong, and somebody sets
-    /// that clock: the next process looks for it by the time that the clock showed, as if the clock
-    /// had been right, or as wrong as it is now.
+    /// Returns true when an attempt that came into doubt left while the clock was wrong, and
+    /// somebody sets that clock: the next process looks for it by the time that the clock showed,
+    /// as if the clock had been right, or as wrong as it is now.
     fn was_sent_by_a_wrong_clock(&self, key: &Key) -> bool {
         let is_wrong = |sent: &Sent| sent.wall.duration_since(sent.server).abs() > CLOCKS_APART;
         self.adopted.contains(key)

@@ -1,5 +1,5 @@
-//! What an entry's policies, and a person's question, say of single occurrences: held against each
-//! event and each request.
+//! Holds each event and each request of a run against the entries' policies and against people's
+//! requests.
 //!
 //! - `overlap: allow` neither holds nor skips an occurrence, also while another one is in doubt.
 //! - What is less than five seconds late is on time: nothing is missed as `down` before.
@@ -19,7 +19,7 @@ use crate::log::Event;
 use crate::occurrence::Reason;
 use crate::schedule::{CatchUp, Entry, EntryName, Overlap, StackState};
 
-/// What is less late is on time, under every policy.
+/// An occurrence that is less late than this is on time, under every policy.
 const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Default)]
@@ -92,7 +92,7 @@ impl Policies {
         }
     }
 
-    /// What people have asked for once, and was run once more.
+    /// Returns an occurrence that a person asked for once and that ran twice.
     pub(super) fn runs_again(&self, committed: &Memory) -> Option<Key> {
         let is_answer = |key: &Key| self.questions.contains(&key.scheduled_at());
         let mut of_people = committed.rows().filter(|(_, row)| matches!(row.origin, Origin::Person { .. }));

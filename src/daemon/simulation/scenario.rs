@@ -62,9 +62,9 @@ pub(super) struct Scenario {
     pub(super) lost_beats: u32,
     /// Time of a write until it is on disk, or of an answer of the database.
     pub(super) disk: database::Latency,
-    /// Who else runs jobs of the stacks with our tokens.
+    /// The people who run jobs of the stacks with our tokens.
     pub(super) people: Option<People>,
-    /// Whether a run moves the record of its job.
+    /// True when a run moves the record of its job.
     pub(super) records_move: bool,
 }
 

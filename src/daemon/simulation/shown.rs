@@ -1,5 +1,5 @@
-//! What the wall clock has shown to the daemon, stretch by stretch: under which file, and which
-//! time through.
+//! The times that the wall clock has shown to the daemon, stretch by stretch: under which file, and
+//! which time through.
 //!
 //! A clock that is set back by more than a minute shows instants again, and each time through is a
 //! duty of its own. Where a pass begins is the daemon's word; that it is right is held against the

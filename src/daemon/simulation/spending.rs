@@ -1,5 +1,5 @@
-//! Whether an account's requests are within what the headers said: a judge that knows which answers
-//! the daemon has, and in which order the server counted.
+//! Judges whether an account's requests stay within the quota that the headers told. This judge
+//! knows which answers the daemon has, and in which order the server counted.
 
 use std::time::Duration;
 

@@ -177,7 +177,7 @@ impl<'a> World<'a> {
         self.machines.len() > 1
     }
 
-    /// Which machine fires.
+    /// Returns the machine that fires.
     fn leader(&self) -> Option<usize> {
         self.machines.iter().position(|machine| machine.process.is_some())
     }

@@ -68,21 +68,21 @@ impl Run {
         Run { action, started, finished }
     }
 
-    /// Whether a record shows an instant of this run.
+    /// Returns true when a record shows an instant of this run.
     pub(super) fn is_shown_by(&self, record: &JobRecord) -> bool {
         let near = |at: Timestamp| record.updated_at.is_some_and(|to| at.duration_since(to).abs() <= NEAR);
         self.started.is_some_and(near) || self.finished.is_some_and(near)
     }
 
-    /// Whether it was over before an instant.
+    /// Returns true when the run was over before an instant.
     fn was_over_before(&self, at: Timestamp) -> bool {
         self.started.is_some_and(|started| started < at)
             && self.finished.is_some_and(|finished| finished < at)
     }
 }
 
-/// What a record says that was read when it was too late for the attempt to take effect, or says
-/// early that the job ran.
+/// Returns the testimony of a record that was read when it was too late for the attempt to take
+/// effect, or that says early that the job ran.
 pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Background) -> Testimony {
     let from = attempt.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN);
     let Some((updated_at, last)) =
@@ -298,8 +298,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
 
-        /// Whether records move or not, and whoever runs other jobs of the stack with our token in
-        /// the very second.
+        /// Holds where records move and where they do not, and while others run jobs of the stack
+        /// with our token in the same second.
         #[test]
         fn a_verdict_of_both_witnesses_is_right_or_none(truth in truths()) {
             hold(&truth)?;

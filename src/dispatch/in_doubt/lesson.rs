@@ -1,4 +1,4 @@
-//! Whether a job's record moves with its runs: learnt from a run that is certain.
+//! Learns whether a job's record moves with its runs, from a run that is certain.
 //!
 //! A record that shows a run in the span of an attempt in doubt counts only where it is known to
 //! have moved with the run before that. So where somebody else is seen to use the token for a

@@ -105,12 +105,12 @@ impl Doubts {
         self.resent.values().filter(is_due)
     }
 
-    /// Whether something is to be asked by an account.
+    /// Returns true when an account has something to ask.
     pub(in crate::dispatch) fn asks_by(&self, account: &AccountName) -> bool {
         self.inquiries.keys().any(|(asked, _)| asked == account)
     }
 
-    /// Whether a lookup of an account has waited behind fires for [`OVERDUE`].
+    /// Returns true when a lookup of an account has waited behind fires for [`OVERDUE`].
     pub(in crate::dispatch) fn is_overdue(&self, account: &AccountName, now: Now) -> bool {
         let mut lookups = self.inquiries.iter().filter(|((asked, _), _)| asked == account);
         lookups.any(|(_, lookup)| lookup.waits_for_us() && lookup.at + OVERDUE <= now.mono)

@@ -70,9 +70,9 @@ const SETTLES_AFTER_END: Duration = Duration::from_secs(10);
 /// Asked for at least so long, also where the occurrence could not be sent again any more.
 const LEAST_PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// Who was seen to start jobs of a stack with our user is taken to go on with it for so long: the
-/// next list may not go back to when it was seen. Somebody's job of each night is remembered until
-/// the next night.
+/// Somebody who was seen to start jobs of a stack with our user is taken to go on for so long: the
+/// next list may not go back to when that was seen. Somebody's job of each night is remembered
+/// until the next night.
 const SHARED_FOR: Duration = Duration::from_secs(25 * 60 * 60);
 
 /// An action that the journal is asked for was scheduled at most so long before it started, or an
@@ -125,7 +125,7 @@ impl Doubts {
         self.patience.first().map(|&(at, _)| at)
     }
 
-    /// Whether somebody else starts jobs of a stack with our user, as was seen within
+    /// Returns true when somebody else starts jobs of a stack with our user, as was seen within
     /// [`SHARED_FOR`].
     fn is_user_shared(&self, stack: &StackUid, now: Now) -> bool {
         self.shared_users.get(stack).is_some_and(|&seen| seen + SHARED_FOR > now.mono)

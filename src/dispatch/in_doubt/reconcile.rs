@@ -46,12 +46,12 @@ pub(super) struct Attempt {
     /// The parts of that span soon after it left, by each clock that it may have left by. An action
     /// in one of them shows that the attempt started it, where nobody else can have.
     pub(super) near: Vec<(Timestamp, Timestamp)>,
-    /// Whose actions it starts, where that is known for sure.
+    /// The user whose actions the token starts, where that is known for sure.
     pub(super) user: Option<String>,
     pub(super) standing: Standing,
 }
 
-/// What can still happen to an attempt.
+/// The events that are still possible for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// Its answer may still come.
@@ -65,7 +65,7 @@ pub(super) enum Standing {
     GivenUp,
 }
 
-/// What became of an attempt in doubt.
+/// The verdict on an attempt in doubt.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Verdict {
     /// It started an action; this one, where it can be told from the others.
@@ -78,7 +78,7 @@ pub(super) enum Verdict {
     Later,
 }
 
-/// What a list of actions says of all attempts on its stack.
+/// The verdicts that a list of actions gives on all attempts of its stack.
 #[derive(Debug)]
 pub(super) struct Judgement {
     /// One verdict for each attempt, in their order.
@@ -166,7 +166,7 @@ impl Attempt {
         action.started().is_none_or(|at| is_within(at, (self.from, self.until))) && self.is_of_user(action)
     }
 
-    /// Whether an action that it may own began soon after it left.
+    /// Returns true when an action that the attempt may own began soon after the attempt left.
     pub(super) fn is_shown_by(&self, action: &Action) -> bool {
         let is_near = |at| self.near.iter().any(|&span| is_within(at, span));
         self.may_own(action) && action.started().is_some_and(is_near)
@@ -180,7 +180,7 @@ impl Attempt {
     }
 }
 
-/// Whether an instant that is cut off is in a span.
+/// Returns true when an instant that is cut to whole seconds is in a span.
 fn is_within(at: Timestamp, (from, until): (Timestamp, Timestamp)) -> bool {
     at >= from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN) && at <= until
 }
@@ -262,7 +262,8 @@ fn all_started(
     Some(owned)
 }
 
-/// Whether each attempt of a group can have one of the candidates that show it for itself.
+/// Returns true when each attempt of a group can have one of the candidates that show it for
+/// itself.
 fn can_be_matched(group: &Group, attempts: &[Attempt], candidates: &[Action], fits: &[Vec<usize>]) -> bool {
     let mut shown = vec![Vec::new(); attempts.len()];
     for &attempt in &group.attempts {

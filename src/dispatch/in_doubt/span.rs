@@ -1,4 +1,5 @@
-//! How far the API's clock may be from ours, and what that makes of a span of time.
+//! The greatest difference between the API's clock and ours, and the span of API time that a span
+//! of our time may be.
 
 use jiff::{SignedDuration, Timestamp};
 

@@ -52,7 +52,7 @@ pub(super) struct Watched {
     first_action: ActionId,
     /// When the list is to be read.
     at: Mono,
-    /// Whether that is the last time.
+    /// True for the last look.
     is_last: bool,
     /// The action that was told first.
     surplus: Option<ActionId>,
@@ -99,8 +99,8 @@ impl Watched {
     }
 }
 
-/// Which of the candidates are surplus, and of which watched occurrence, by number. `watched` gives
-/// the span and the user of each, `rivals` are all other attempts on the stack.
+/// Returns the candidates that are surplus, with the number of the watched occurrence of each.
+/// `watched` gives the span and the user of each, `rivals` are all other attempts on the stack.
 pub(super) fn surplus(
     watched: &[Attempt],
     rivals: &[Attempt],
@@ -224,7 +224,7 @@ impl Dispatch {
     }
 
     #[cfg(test)]
-    /// How many occurrences are watched for a second action.
+    /// Returns the number of occurrences that are watched for a second action.
     pub(crate) fn watched_for_surplus(&self) -> usize {
         self.doubts.resent.len()
     }

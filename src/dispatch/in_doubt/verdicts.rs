@@ -216,13 +216,13 @@ impl Dispatch {
         self.doubts.shared_out.actions.extend(owned);
     }
 
-    /// Whether an attempt of an occurrence is in doubt.
+    /// Returns true when an attempt of an occurrence is in doubt.
     fn is_open(&self, key: &Key) -> bool {
         self.occurrences.id_of(key).is_some_and(|id| self.doubts.open.contains_key(&id))
     }
 
-    /// Whose actions are started by a token, if no action in the list that is known to be ours says
-    /// otherwise.
+    /// Returns the user whose actions a token starts, unless an action in the list that is known to
+    /// be ours says otherwise.
     fn user_of(
         &self,
         account: &AccountName,

@@ -1,4 +1,4 @@
-//! What waits on one account, in the order of sending.
+//! The occurrences that wait on one account, in the order of sending.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(in crate::dispatch) struct AccountQueue {
     held: BTreeSet<Rank>,
     /// Kept back by `stack_state`.
     by_stack: BTreeSet<Rank>,
-    /// How many are ready or between two attempts, by priority.
+    /// The number of occurrences that are ready or between two attempts, by priority.
     waiting: [usize; 3],
     /// Became ready since the operator was last told who waits.
     pub(super) untold: Vec<Id>,
@@ -50,7 +50,7 @@ impl AccountQueue {
         }
     }
 
-    /// What would be sent next, were there quota.
+    /// Returns the occurrence that would be sent next, were there quota.
     pub(super) fn first_ready(&mut self) -> Option<Id> {
         let first = self.ready.first().map(|&(.., id)| id);
         if first.is_none() {
@@ -68,13 +68,13 @@ impl AccountQueue {
         self.retries.first().map(|&(at, (.., id))| (at, id))
     }
 
-    /// How many are ready or between two attempts.
+    /// Returns the number of occurrences that are ready or between two attempts.
     pub(in crate::dispatch) fn waiting(&self) -> [(Priority, usize); 3] {
         [Priority::High, Priority::Normal, Priority::Low]
             .map(|priority| (priority, self.waiting[priority as usize]))
     }
 
-    /// How many are kept back by their own policies.
+    /// Returns the number of occurrences that their own policies keep back.
     pub(in crate::dispatch) fn held(&self) -> usize {
         self.held.len() + self.by_stack.len()
     }

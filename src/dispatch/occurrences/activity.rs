@@ -1,4 +1,4 @@
-//! What is due, under way or unfinished of one entry.
+//! The occurrences of one entry that are due, under way or unfinished.
 
 use std::collections::BTreeSet;
 
@@ -24,12 +24,12 @@ pub(in crate::dispatch) struct Activity {
 }
 
 impl Activity {
-    /// Whether something is under way that `overlap` minds.
+    /// Returns true when `overlap` has to mind an occurrence that is under way.
     pub(in crate::dispatch) fn busy(&self) -> bool {
         self.sending > 0 || self.in_doubt > 0 || !self.unfinished.is_empty()
     }
 
-    /// Whether nothing of the entry is due, under way or unfinished.
+    /// Returns true when no occurrence of the entry is due, under way or unfinished.
     pub(super) fn over(&self) -> bool {
         !self.busy() && self.due().next().is_none()
     }

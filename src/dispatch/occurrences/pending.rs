@@ -33,7 +33,7 @@ pub(in crate::dispatch) struct Id(pub(in crate::dispatch) u64);
 /// The order of sending: priority, then the scheduled instant, then the order of planning.
 pub(super) type Rank = (Reverse<Priority>, Timestamp, Id);
 
-/// Whether an occurrence heeds the state of its stack.
+/// Tells whether an occurrence heeds the state of its stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Haste {
     /// As its entry says.
@@ -63,7 +63,8 @@ pub(in crate::dispatch) enum Place {
 }
 
 impl Place {
-    /// Whether an occurrence there is due and not sent, so that its deadline counts.
+    /// Returns true when an occurrence in this place is due and not sent, so that its deadline
+    /// counts.
     pub(super) fn waits(self) -> bool {
         matches!(self, Place::Ready | Place::Retry(_) | Place::Held | Place::Stack)
     }
@@ -74,7 +75,7 @@ impl Place {
 pub(in crate::dispatch) struct Planned {
     pub(in crate::dispatch) entry: Arc<Entry>,
     pub(in crate::dispatch) scheduled_at: Timestamp,
-    /// Which time through that instant, after the clock was set back. 0: the first.
+    /// The pass of the wall clock through that instant. 0: the first.
     pub(in crate::dispatch) pass: u32,
     pub(in crate::dispatch) due_at: Timestamp,
     pub(in crate::dispatch) deadline: Timestamp,
@@ -95,8 +96,7 @@ impl Planned {
         Planned { entry, scheduled_at, pass, due_at, deadline, origin, haste: Haste::Usual }
     }
 
-    /// Whether a person asked for it, so that what the schedule may or may not do says nothing of
-    /// it.
+    /// Returns true when a person asked for the occurrence, so that the schedule has no say in it.
     pub(in crate::dispatch) fn is_by_hand(&self) -> bool {
         self.origin.is_by_hand()
     }
@@ -153,7 +153,7 @@ pub(in crate::dispatch) struct Pending {
     pub(super) planned: Planned,
     pub(super) place: Place,
     pub(in crate::dispatch) history: History,
-    /// What a reload made of the entry while the occurrence was in flight.
+    /// The entry as a reload made it while the occurrence was in flight.
     pub(in crate::dispatch) reloaded: Option<Reloaded>,
 }
 
@@ -194,7 +194,7 @@ impl Pending {
     }
 }
 
-/// What has happened to an occurrence so far.
+/// The history of an occurrence so far.
 #[derive(Clone, Debug, Default)]
 pub(in crate::dispatch) struct History {
     pub(in crate::dispatch) attempts: u32,
@@ -218,10 +218,10 @@ pub(in crate::dispatch) struct History {
     pub(in crate::dispatch) surplus_from: Option<Timestamp>,
     /// The reloads that its account had seen when it was last sent.
     pub(in crate::dispatch) token: Option<u32>,
-    /// What `stack_state: hold` last held it for, since it was last sent. While it is there, no
-    /// newer one supersedes it.
+    /// The obstacle that `stack_state: hold` last held the occurrence for, since it was last sent.
+    /// While it is there, no newer one supersedes it.
     pub(in crate::dispatch) obstacle: Option<Obstacle>,
-    /// How the last attempt failed.
+    /// The failure of the last attempt.
     pub(in crate::dispatch) error: Option<String>,
 }
 
@@ -233,7 +233,7 @@ pub(in crate::dispatch) struct Doubtful {
     pub(in crate::dispatch) sent_at: Timestamp,
 }
 
-/// What a reload makes of an entry.
+/// The entry as a reload makes it.
 #[derive(Clone, Debug)]
 pub(in crate::dispatch) enum Reloaded {
     Changed(Arc<Entry>),

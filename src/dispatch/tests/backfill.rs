@@ -1,4 +1,4 @@
-//! What people have made up for.
+//! Occurrences that people have made up for.
 
 use super::*;
 

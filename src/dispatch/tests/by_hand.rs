@@ -1,4 +1,4 @@
-//! What people fire, pause and resume.
+//! Entries that people fire, pause and resume.
 
 use super::*;
 

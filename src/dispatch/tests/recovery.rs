@@ -1,4 +1,4 @@
-//! What a former process left.
+//! Occurrences that a former process left.
 
 use super::*;
 use crate::journal::ClockOf;

@@ -1,4 +1,5 @@
-//! What a reload changes of what is claimed or waits: at once, and in the journal before it leaves.
+//! The changes that a reload makes to claimed and waiting occurrences: at once, and in the journal
+//! before a request leaves.
 
 use super::*;
 

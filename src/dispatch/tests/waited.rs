@@ -1,8 +1,8 @@
-//! What has waited, and what is on time: one rule wherever an occurrence was when time passed.
+//! The rule of what has waited and what is on time, wherever an occurrence was when time passed.
 
 use super::*;
 
-/// What becomes of an entry of every other second when nobody looks for 8 s, by where its
+/// Returns the fate of an entry of every other second when nobody looks for 8 s, by where its
 /// occurrences were meanwhile: claimed ahead, or planned when somebody looked again.
 fn after_a_stop_of_eight_seconds(catch_up: CatchUp, ahead: &[i64], later: &[i64]) -> (Vec<String>, usize) {
     let account = account(100);

@@ -57,17 +57,17 @@ pub(super) struct World {
     pub(super) recorded: Vec<(Key, Transition)>,
     pub(super) amended: Vec<Claim>,
     pub(super) ended: Vec<Handover>,
-    /// Whether the journal can be read.
+    /// True when the journal can be read.
     pub(super) recalls: bool,
-    /// What the journal has of former processes.
+    /// The journal's rows of former processes.
     pub(super) unnamed: Vec<Unnamed>,
-    /// What the records of jobs say. A job that is not among them has none.
+    /// The records of jobs. A job that is not among them has none.
     pub(super) records: HashMap<String, JobRecord>,
     /// Of which jobs the journal knows actions to be.
     pub(super) known_jobs: HashMap<ActionId, JobUid>,
-    /// How often a record was asked for.
+    /// The number of questions for a record.
     pub(super) records_asked: usize,
-    /// What was written of occurrences that were sent again.
+    /// The rows of occurrences that were sent again.
     pub(super) resent: Vec<Resent>,
 }
 
@@ -160,7 +160,8 @@ impl World {
         self.dispatch.gauges().next().expect("one account").1
     }
 
-    /// What the gauge of what waits should show: every queue, walked through.
+    /// Returns the figure that the gauge of waiting occurrences should show: every queue, walked
+    /// through.
     pub(super) fn waiting(&self) -> [(Priority, usize); 3] {
         let waits = |pending: &&Pending| matches!(pending.place(), Place::Ready | Place::Retry(_));
         let waiting: Vec<&Pending> = self.pending().filter(waits).collect();

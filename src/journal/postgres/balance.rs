@@ -1,6 +1,6 @@
-//! How members share shards: each takes what is free up to its share, hesitates beyond it, and
-//! hands one over to who has fewer. Nobody is asked, and nothing is agreed on: what each sees of
-//! the leases and of the others' signs of life is enough.
+//! The sharing of shards between members: each takes what is free up to its share, hesitates beyond
+//! it, and hands one over to who has fewer. Nobody is asked, and nothing is agreed on: what each
+//! sees of the leases and of the others' signs of life is enough.
 
 use std::time::Duration;
 

@@ -174,7 +174,7 @@ enum Ended {
     Failed(JournalError),
 }
 
-/// What was said, and is to be done.
+/// The answer to a command, and the step that follows it.
 enum AfterCommand {
     Done,
     Left,

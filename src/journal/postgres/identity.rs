@@ -1,5 +1,5 @@
-//! Who a member is, and who it was before: a member that is started again in the same state directory takes its own lease
-//! back at once.
+//! The identity of a member, and of the process before it: a member that is started again in the
+//! same state directory takes its own lease back at once.
 //!
 //! The lock on the state directory proves that the process before is dead. The directory may be a copy, on another machine
 //! or on this one: a former identity is believed in the same boot and in the same file alone.

@@ -242,7 +242,7 @@ pub struct ShardHandle {
 }
 
 impl ShardHandle {
-    /// Which shard.
+    /// Returns the shard.
     pub fn shard(&self) -> &Shard {
         &self.shard
     }

@@ -1,5 +1,5 @@
-//! What is open in the database: all of it was written by this leader, or found by it at its start.
-//! Nobody else writes it.
+//! The open occurrences in the database: all of them were written by this leader, or found by it at
+//! its start. Nobody else writes it.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,5 +1,5 @@
-//! Who leads a shard, as a member that stands by has seen it: for people, who ask why nothing is
-//! sent here.
+//! The leader of a shard, as a member that stands by has seen it: for people, who ask why nothing
+//! is sent here.
 //!
 //! A lease's row names who took it last, and does not say whether that one lives. A beat does,
 //! which a leader changes five times a second. So somebody leads whose beat was seen to change a

@@ -1,4 +1,4 @@
-//! What the database holds, in memory: for daemons in virtual time. Each call leaves what the
+//! The tables of the database, in memory: for daemons in virtual time. Each call leaves what the
 //! statement of the same name leaves.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

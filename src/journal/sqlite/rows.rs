@@ -41,7 +41,8 @@ const ACTIONS: &str = "
     SELECT surplus, NULL, NULL, NULL, NULL, NULL FROM resent
     WHERE surplus IS NOT NULL AND stack = ?2";
 
-/// So many pages in the write-ahead log are put in their place: 4 MiB, as SQLite would by itself.
+/// After this many pages the write-ahead log is written into the database file: 4 MiB, as SQLite
+/// would by itself.
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
 
 const AHEAD: i64 = 1000;

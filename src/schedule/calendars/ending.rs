@@ -27,8 +27,8 @@ pub(crate) struct ListEnding {
     pub is_guess: bool,
 }
 
-/// Whether a calendar's list ends within thirty days, or has ended. The day is that of UTC: a
-/// warning that comes thirty days ahead does not need the hour.
+/// Returns the end of a calendar's list that ends within thirty days, or has ended. The day is that
+/// of UTC: a warning that comes thirty days ahead does not need the hour.
 pub(crate) fn ending(calendar: &NamedCalendar, now: Timestamp) -> Option<ListEnding> {
     let today = TimeZone::UTC.to_datetime(now).date();
     let days_to = |day: Date| today.until(day).map_or(0, |span| i64::from(span.get_days()));

@@ -1,4 +1,4 @@
-//! What the fields allow, as bitsets, and the search for civil times that they allow.
+//! The values that the fields allow, as bitsets, and the search for civil times that they allow.
 //!
 //! Civil time knows no zone: what daylight saving makes of these times is the timetable's subject.
 

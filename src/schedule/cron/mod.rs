@@ -13,6 +13,7 @@ use std::ops::Range;
 
 pub(crate) use calendar::{Calendar, Days, MonthDays, Weekdays};
 pub use field::Field;
+pub(crate) use field::{MONTH_NAMES, WEEKDAY_NAMES};
 
 /// One cron expression that comes due at some time.
 #[derive(Clone, PartialEq, Eq)]

@@ -1,26 +1,8 @@
 //! Says an expression in words, for people. An uncommon one has no words, and is shown as it is
 //! written.
 
-use super::field::{MONTHS, WEEKDAYS};
+use super::field::{MONTH_NAMES, MONTHS, WEEKDAY_NAMES, WEEKDAYS};
 use super::{Expression, Rule, nickname};
-
-const WEEKDAY_NAMES: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-
-const MONTH_NAMES: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 
 impl Expression {
     /// Returns the expression in words, as `at 01:30 on Monday to Friday`. `None`: it is of no

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::cron::{Days, Field, MonthDays, Rule};
+use super::super::cron::{Days, Field, MONTH_NAMES, MonthDays, Rule};
 use super::super::diagnostic::Code;
 use super::{Findings, WarningText, Written};
 
@@ -11,21 +11,6 @@ const LENGTHS: [u8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 
 /// Most days that are written out in a message.
 const MOST_NAMED: usize = 6;
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 
 pub(super) fn check(written: &Written<'_>, findings: &mut Findings<'_>) {
     let Rule::Calendar(calendar) = written.expression.rule() else {
@@ -87,7 +72,7 @@ fn short_months(written: &Written<'_>, months: u16, findings: &mut Findings<'_>)
             continue;
         };
         let lack = |month: &usize| months >> (month + 1) & 1 == 1 && LENGTHS[*month] < day;
-        let lacking: Vec<&str> = (0..12).filter(lack).map(|month| MONTHS[month]).collect();
+        let lacking: Vec<&str> = (0..12).filter(lack).map(|month| MONTH_NAMES[month]).collect();
         if lacking.is_empty() {
             continue;
         }

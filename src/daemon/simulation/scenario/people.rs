@@ -15,7 +15,7 @@ const JOB: &str = "jp";
 /// Every stack that an entry may name.
 const STACKS: [&str; 2] = ["s0", "s1"];
 
-/// Who else runs jobs of the stacks with our tokens.
+/// People who run jobs of the stacks with our tokens.
 pub(in super::super) struct People {
     pub(in super::super) stacks: Vec<StackUid>,
     pub(in super::super) job: JobUid,

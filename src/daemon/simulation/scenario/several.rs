@@ -1,4 +1,4 @@
-//! What goes wrong where several daemons share a journal.
+//! The faults of a world in which several daemons share a journal.
 
 use std::time::Duration;
 

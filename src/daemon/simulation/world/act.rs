@@ -1,4 +1,4 @@
-//! What is done to the daemons from outside.
+//! The faults that strike the daemons from outside.
 
 use std::time::Duration;
 
@@ -151,8 +151,8 @@ impl World<'_> {
             }
             self.database.tables = copy;
         }
-        // Who was down or cut off meanwhile does not know how far others have sent: a person starts
-        // those after the others.
+        // A machine that was down or cut off does not know how far others have sent: a person
+        // starts it after the others.
         let known = self.machines.iter().filter_map(|machine| machine.known_until).max();
         for machine in &mut self.machines {
             machine.known_until = known;

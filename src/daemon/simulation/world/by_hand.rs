@@ -1,4 +1,4 @@
-//! What people ask of the daemon: to fire an entry, to pause or resume one.
+//! The requests of people: to fire an entry, to pause or resume one.
 
 use std::sync::Arc;
 use std::time::Duration;

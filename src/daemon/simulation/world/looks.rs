@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(15);
 /// A look counts for sends up to this long after its request left.
 const SERVES: Duration = Duration::from_secs(17);
 
-/// Whose look, at which stack, and at which of its jobs.
+/// The account that looks, the stack, and the job.
 type Subject = (AccountName, StackUid, Option<JobUid>);
 
 /// The looks of one life and their answers.

@@ -149,7 +149,7 @@ fn who_was_seen_to_share_the_user_before_may_have_started_an_action() {
     assert_eq!(ids(judge(&[over()], &[], true).verdicts), ["not started"]);
 }
 
-/// What really happened.
+/// The truth that the verdicts are held against.
 #[derive(Clone, Debug)]
 struct Truth {
     attempts: Vec<Told>,
