@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use schemars::JsonSchema;
 
 use super::shape;
+use super::words::Word;
 
 /// Longest `args` in a query, percent-encoded, in bytes: half of what proxies take as a request
 /// line.
@@ -28,6 +29,10 @@ pub enum ArgsIn {
     Query,
     /// A JSON body, as the vendor's client sends it: `{"job_args":"..."}`, 64 KiB at most.
     Body,
+}
+
+impl Word for ArgsIn {
+    const ALL: &'static [(&'static str, Self)] = &[("query", ArgsIn::Query), ("body", ArgsIn::Body)];
 }
 
 /// The `args` are longer than the place where they travel admits. Shorten them, or choose `args_in:

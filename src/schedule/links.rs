@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 
+use super::words::Word;
 use super::{Entry, EntryName, Schedule, shape};
 
 /// The policy by which an action that ended without success is run again.
@@ -70,14 +71,15 @@ pub enum End {
     End,
 }
 
+impl Word for End {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("success", End::Success), ("failure", End::Failure), ("end", End::End)];
+}
+
 impl End {
     /// The word for it.
     pub fn as_str(self) -> &'static str {
-        match self {
-            End::Success => "success",
-            End::Failure => "failure",
-            End::End => "end",
-        }
+        self.word()
     }
 
     /// Returns true when an action with this outcome makes the follower due.

@@ -6,6 +6,7 @@
 mod arguments;
 mod calendars;
 mod content;
+mod defaults;
 pub mod cron;
 pub mod diagnostic;
 pub mod duration;
@@ -42,6 +43,7 @@ use self::content::CalendarFiles;
 use self::origin::Origin;
 use self::report::{Problem, Report};
 use self::sources::Sources;
+use self::words::Word;
 
 pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
 pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
@@ -403,6 +405,11 @@ pub enum Overlap {
     Queue,
 }
 
+impl Word for Overlap {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("allow", Overlap::Allow), ("skip", Overlap::Skip), ("queue", Overlap::Queue)];
+}
+
 /// What to do with an occurrence while Cloud 66 deploys its stack or has it in maintenance, or has
 /// its job paused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
@@ -415,6 +422,11 @@ pub enum StackState {
     Hold,
     /// Give it up.
     Skip,
+}
+
+impl Word for StackState {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("ignore", StackState::Ignore), ("hold", StackState::Hold), ("skip", StackState::Skip)];
 }
 
 /// Which of an entry's occurrences are sent, of those that wait because the daemon was down or the
@@ -431,6 +443,11 @@ pub enum CatchUp {
     All,
 }
 
+impl Word for CatchUp {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("none", CatchUp::None), ("latest", CatchUp::Latest), ("all", CatchUp::All)];
+}
+
 /// Who goes first when the quota is short. Greater goes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = shape::words)]
@@ -442,6 +459,11 @@ pub enum Priority {
     Normal,
     /// Before all others.
     High,
+}
+
+impl Word for Priority {
+    const ALL: &'static [(&'static str, Self)] =
+        &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
 }
 
 impl Entry {

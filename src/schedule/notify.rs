@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Url;
 use schemars::JsonSchema;
 
+use super::words::Word;
 use super::{ReceiverName, TokenSource};
 
 /// The notification settings of an entry.
@@ -88,6 +89,10 @@ pub enum Format {
     Slack,
 }
 
+impl Word for Format {
+    const ALL: &'static [(&'static str, Self)] = &[("json", Format::Json), ("slack", Format::Slack)];
+}
+
 /// A kind of happening that a receiver can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
 #[schemars(rename_all = "lowercase", transform = super::shape::words)]
@@ -112,6 +117,20 @@ pub enum Trigger {
     Recovered,
 }
 
+impl Word for Trigger {
+    const ALL: &'static [(&'static str, Self)] = &[
+        ("failed", Trigger::Failed),
+        ("missed", Trigger::Missed),
+        ("rejected", Trigger::Rejected),
+        ("unknown", Trigger::Unknown),
+        ("slow", Trigger::Slow),
+        ("quick", Trigger::Quick),
+        ("late", Trigger::Late),
+        ("retried", Trigger::Retried),
+        ("recovered", Trigger::Recovered),
+    ];
+}
+
 impl Trigger {
     /// The triggers of a receiver that names none, in the order in which they are listed.
     pub const DEFAULT: [Trigger; 8] = [
@@ -127,17 +146,7 @@ impl Trigger {
 
     /// Returns the trigger's word in the file.
     pub fn word(self) -> &'static str {
-        match self {
-            Trigger::Failed => "failed",
-            Trigger::Missed => "missed",
-            Trigger::Rejected => "rejected",
-            Trigger::Unknown => "unknown",
-            Trigger::Slow => "slow",
-            Trigger::Quick => "quick",
-            Trigger::Late => "late",
-            Trigger::Retried => "retried",
-            Trigger::Recovered => "recovered",
-        }
+        Word::word(self)
     }
 }
 

@@ -15,7 +15,7 @@ use super::cache::LONGEST_KEY;
 use super::guard::{Came, Guard, HostName, guard};
 use super::query::QueryError;
 use super::site::Site;
-use super::{assets, audit, calendar, entries, history, quota, schedule, status};
+use super::{assets, audit, calendar, entries, history, log, quota, schedule, status};
 use crate::metrics::Ailment;
 
 /// The media type of `/metrics`.
@@ -65,6 +65,7 @@ enum Question {
     Next,
     Forecast,
     Why,
+    Log,
     Quota,
     Audit,
 }
@@ -78,6 +79,7 @@ impl Question {
             "next" => Question::Next,
             "forecast" => Question::Forecast,
             "why" => Question::Why,
+            "log" => Question::Log,
             "quota" => Question::Quota,
             "audit" => Question::Audit,
             _ => return None,
@@ -86,7 +88,9 @@ impl Question {
 
     fn good_for(self) -> Duration {
         match self {
-            Question::Status | Question::Entries | Question::History | Question::Why => A_MOMENT,
+            Question::Status | Question::Entries | Question::History | Question::Why | Question::Log => {
+                A_MOMENT
+            }
             Question::Next | Question::Quota => A_WHILE,
             Question::Forecast | Question::Audit => LONG,
         }
@@ -109,6 +113,7 @@ async fn api(
             Question::Next => schedule::next(&site, &query).await,
             Question::Forecast => schedule::forecast(&site, &query).await,
             Question::Why => schedule::why(&site, &query).await,
+            Question::Log => log::answer(&site, &query),
             Question::Quota => quota::answer(&site, &query),
             Question::Audit => audit::answer(&site, &query).await,
         }

@@ -7,28 +7,16 @@ use std::time::Duration;
 
 use reqwest::Url;
 
+use super::super::defaults::{DEFAULT_QUOTA, DEFAULT_TIMEOUT, DEFAULT_URL, LONGEST_TIMEOUT};
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
+use super::super::shape::{AccountKey, QuotaKey, TokenKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{AccountKey, Key, QuotaKey, TokenKey, Word};
+use super::super::words::{Key, Word};
 use super::super::{Account, AccountName, ArgsIn, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
 use super::values::Expected;
 use super::{Pair, Read, Slot, Validator};
-
-/// The API of Cloud 66 itself.
-pub(in super::super) const DEFAULT_URL: &str = "https://app.cloud66.com/api/3";
-
-/// Longest time of a request. Most answers of the API come within seconds.
-pub(in super::super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The longest that `timeout` may be. A member that stops leading listens to what it has in flight
-/// for a little longer (`LISTENS` in `daemon/standby.rs`).
-pub(crate) const LONGEST_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// The quota of an account for which the file gives none: that of the API's examples.
-pub(in super::super) const DEFAULT_QUOTA: QuotaSettings =
-    QuotaSettings { limit: 3600, window: Duration::from_secs(3600), reserve: Reserve::Percent(5.0) };
 
 /// The accounts under `accounts:`. Faulty ones are included, so that their entries are not reported
 /// as well.

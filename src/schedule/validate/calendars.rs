@@ -12,8 +12,9 @@ use super::super::content::Unreadable;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
+use super::super::shape::CalendarKey;
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{CalendarKey, Key, nearest};
+use super::super::words::{Key, Word, nearest};
 use super::super::{CalendarName, Covered, Entry, NamedCalendar, NotOn, Window, source};
 use super::values::Expected;
 use super::{Fields, Pair, Read, Slot, Validator};
@@ -100,7 +101,7 @@ impl<'s> Validator<'s, '_> {
             }
             [first, second, ..] => {
                 let message =
-                    format!("the calendar `{name}` has both `{}` and `{}`", first.name(), second.name());
+                    format!("the calendar `{name}` has both `{}` and `{}`", first.word(), second.word());
                 let help = "make two calendars of it; an entry may name both: `not_on: [one, other]`";
                 return Err(self.error(Code::BadCalendar, self.key_span(pair), message, help));
             }
@@ -111,7 +112,7 @@ impl<'s> Validator<'s, '_> {
         };
         for key in foreign {
             if let Slot::Given(other) = fields.slot(*key) {
-                let message = format!("`{}` says nothing beside `{}`", key.name(), form.name());
+                let message = format!("`{}` says nothing beside `{}`", key.word(), form.word());
                 let help = match key {
                     CalendarKey::Timezone => "remove the key: its days are those of each entry's own zone",
                     CalendarKey::Until => {

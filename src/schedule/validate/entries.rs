@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::super::defaults::DEFAULT_START_DEADLINE;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
+use super::super::shape::{EntryKey, ExpectKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{EntryKey, ExpectKey, Key, nearest};
+use super::super::words::{Key, Word, nearest};
 use super::super::{
     Account, CatchUp, CronError, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify,
     Overlap, Priority, RetryPolicy, StackState, StackUid, Template,
@@ -21,9 +23,6 @@ use super::duplicates;
 use super::receivers::Receivers;
 use super::values::Expected;
 use super::{Fields, KnownNames, Pair, Read, Root, Slot, Validator};
-
-/// The `start_deadline` of an entry that names none.
-pub(in super::super) const DEFAULT_START_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// The help for a schedule that has no entries.
 const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` for a schedule without entries";
@@ -117,7 +116,7 @@ impl<'s> Validator<'s, '_> {
         };
         for key in [EntryKey::Stack, EntryKey::Job, EntryKey::Cron, EntryKey::After] {
             if let Slot::Given(pair) = fields.slot(key) {
-                let message = format!("`{}` has no default", key.name());
+                let message = format!("`{}` has no default", key.word());
                 let help = "write it into each entry under `jobs`";
                 self.error(Code::UnknownKey, self.key_span(pair), message, help);
             }
@@ -523,7 +522,7 @@ impl<'s> Validator<'s, '_> {
         let help = match &node.kind {
             NodeKind::Text(text) => return Ok(text.to_string()),
             NodeKind::Number | NodeKind::Bool(_) => {
-                format!("put it in quotes: `{}: \"{}\"`", key.name(), shown(words))
+                format!("put it in quotes: `{}: \"{}\"`", key.word(), shown(words))
             }
             _ if key == EntryKey::ArgsTemplate => {
                 "`args_template` is one string: `args_template: \"--day {date}\"`".into()

@@ -6,8 +6,9 @@
 
 use super::super::diagnostic::Code;
 use super::super::report::{Problem, Reported};
+use super::super::shape::FileKey;
 use super::super::tree::NodeKind;
-use super::super::words::{FileKey, Key, Word};
+use super::super::words::{Key, Word};
 use super::{Fields, Root, Slot, Validator};
 
 /// The keys of all files, and `jobs` of each of them.
@@ -41,7 +42,7 @@ impl<'s> Validator<'s, '_> {
                         self.report.error(Problem {
                             code: Code::DuplicateKey,
                             span: Some(self.key_span(second)),
-                            message: format!("`{}` stands in two files", key.name()),
+                            message: format!("`{}` stands in two files", key.word()),
                             help: "move what it has to the other place: one file of a directory has it"
                                 .into(),
                             related: Some((self.key_span(first), "the first one".into())),

@@ -5,21 +5,17 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::super::defaults::{DEFAULT_FACTOR, MOST_FACTOR, MOST_TIMES};
 use super::super::diagnostic::Code;
 use super::super::links::LONGEST;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
+use super::super::shape::{AfterKey, BackoffKey, RetryKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{AfterKey, BackoffKey, Key, RetryKey, nearest};
+use super::super::words::{Key, nearest};
 use super::super::{After, Backoff, End, Entry, EntryName, Overlap, RetryPolicy};
 use super::values::Expected;
 use super::{Pair, Read, Validator};
-
-/// Repetitions at most: whoever wants more wants another expression.
-const MOST_TIMES: u32 = 100;
-
-/// A wait may grow by this factor at most.
-const MOST_FACTOR: f64 = 100.0;
 
 /// Links of a chain that are printed at most.
 const SHOWN_LINKS: usize = 20;
@@ -69,8 +65,8 @@ impl<'s> Validator<'s, '_> {
         let most = self.value(fields.slot(BackoffKey::Most), Self::wait);
         let (factor, most) = match (factor, most) {
             (Read::Reported(reported), _) | (_, Read::Reported(reported)) => return Err(reported),
-            (factor, Read::Good(most)) => (factor.unwrap_or(2.0), Some(most)),
-            (factor, Read::Absent) => (factor.unwrap_or(2.0), None),
+            (factor, Read::Good(most)) => (factor.unwrap_or(DEFAULT_FACTOR.into()), Some(most)),
+            (factor, Read::Absent) => (factor.unwrap_or(DEFAULT_FACTOR.into()), None),
         };
         match first {
             Read::Good(first) => Ok(Backoff { first, factor, most }),

@@ -28,9 +28,10 @@ use super::diagnostic::Code;
 use super::origin::Places;
 use super::place::shown;
 use super::report::{Problem, Report, Reported};
+use super::shape::{FileKey, MOST_KEYS};
 use super::sources::Sources;
 use super::tree::{self, Node, NodeKind};
-use super::words::{FileKey, Key, MOST_KEYS, nearest};
+use super::words::{Key, nearest};
 
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";

@@ -3,24 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::super::defaults::DEFAULT_LATE_AFTER;
 use super::super::diagnostic::Code;
 use super::super::notify::{Address, Format, Receiver, SecretUrl, Trigger};
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
+use super::super::shape::ReceiverKey;
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, ReceiverKey, Word, nearest};
+use super::super::words::{Key, Word, nearest};
 use super::super::{Entry, ReceiverName};
 use super::values::Expected;
 use super::{Pair, Read, Slot, Validator};
 
 const PLACES: &str =
     "write `https://…`, or where it is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
-
-/// The `late_after` of a receiver that names none. An occurrence that is less late has hardly
-/// waited.
-const DEFAULT_LATE_AFTER: Duration = Duration::from_secs(60);
 
 /// The receivers under `notify:`. Faulty ones are included, so that their entries are not reported
 /// as well.
