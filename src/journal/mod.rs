@@ -52,7 +52,7 @@ pub use cause::{Cause, Why};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::WhenReplaced;
-pub use in_force::{Definition, InForce, Span};
+pub use in_force::{Definition, ForceSpan, InForce};
 pub use last_ends::LastEnds;
 pub use link::Linked;
 pub use location::Location;
