@@ -2,7 +2,6 @@
 //! business there gets nothing.
 
 mod browser;
-mod measured;
 mod views;
 
 use std::io::{ErrorKind, Read, Write};
@@ -309,7 +308,7 @@ async fn the_openapi_file_describes_each_answer() {
     let mut document: Value = serde_yaml_09::from_str(&text).expect("YAML");
     let sandbox = sandbox(&[]).await;
     let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", JOBS), &[]);
-    daemon.event("action.finished");
+    let at = daemon.event("action.finished")["scheduled_at"].as_str().expect("an instant").to_owned();
     let paths = document["paths"].as_object().expect("paths").clone();
     for (name, query) in [
         ("status", ""),
@@ -319,6 +318,7 @@ async fn the_openapi_file_describes_each_answer() {
         ("next", "calendar=true&entry=nightly"),
         ("forecast", "until=%2B1m"),
         ("why", "entry=nightly&at=yesterday"),
+        ("log", &format!("entry=heartbeat&at={at}")),
         ("quota", ""),
         ("audit", ""),
     ] {
@@ -342,11 +342,29 @@ async fn the_openapi_file_describes_each_answer() {
     document["paths"] = Value::Null;
     for name in paths.keys() {
         assert!(
-            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/quota", "/audit"]
+            ["/status", "/entries", "/history", "/next", "/forecast", "/why", "/log", "/quota", "/audit"]
                 .contains(&name.as_str()),
             "{name} is held against its answer"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_occurrence_is_told_with_its_lines_of_the_log() {
+    let sandbox = sandbox(&[]).await;
+    let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", JOBS), &[]);
+    let finished = daemon.wait_for("action.finished", |line| line["entry"] == "heartbeat");
+    let at = finished["scheduled_at"].as_str().expect("an instant");
+    daemon.read();
+    let is_told = |line: &&Value| line["entry"] == "heartbeat" && line["scheduled_at"] == at;
+    let lines: Vec<Value> = daemon.log.iter().filter(is_told).cloned().collect();
+    assert!(lines.len() >= 2, "it started and finished: {lines:?}");
+    assert_eq!(get(address, &format!("/api/v1/log?entry=heartbeat&at={at}")).json(), Value::Array(lines));
+    let text = get(address, &format!("/api/v1/log?entry=heartbeat&at={at}&format=text")).body;
+    assert!(text.contains("finished"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let none = get(address, "/api/v1/log?entry=nightly&at=2020-01-01T00:00:00Z&format=text").body;
+    assert!(none.contains("journalctl -o cat -u stackcron"), "{none}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

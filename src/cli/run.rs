@@ -29,7 +29,7 @@ use crate::log::event::{
     NotifyUnusable, ScheduleLoaded, ScheduleMissing, ScheduleRejected, ScheduleWarning, TokenExposed,
     TokenUnchanged,
 };
-use crate::log::setup;
+use crate::log::{RecentLines, setup};
 use crate::memory;
 use crate::metrics::{DEFAULT_ENTRIES, Metrics};
 use crate::neighbours::{Fires, Neighbours, SharedJournal};
@@ -95,7 +95,9 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         signal(SignalKind::hangup()).context("SIGHUP cannot be handled")?
     };
     hangup::release();
-    let log = setup::begin(args.log_format, args.log_level)
+    let recent = RecentLines::default();
+    let kept = args.listen.is_some().then(|| recent.clone());
+    let log = setup::begin(args.log_format, args.log_level, kept)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok((schedule, seen, files)) = load(config) else {
         return Ok(Status::Config);
@@ -202,8 +204,13 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         let status = Arc::new(StatusReader::new(asking.clone(), location.clone())?);
         let serving = match (server, &metrics) {
             (Some(server), Some(metrics)) => {
-                let site =
-                    Site::new(Arc::clone(metrics), asking.clone(), Arc::clone(&status), location.clone())?;
+                let site = Site::new(
+                    Arc::clone(metrics),
+                    asking.clone(),
+                    Arc::clone(&status),
+                    location.clone(),
+                    recent,
+                )?;
                 Some(server.serve(Arc::new(site), args.listen_hosts.clone())?)
             }
             _ => None,

@@ -14,7 +14,7 @@ use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::dispatch::{self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Waiting};
-use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
+use crate::journal::{Claim, EndedTerm, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -582,6 +582,11 @@ impl Core {
         let sweep = Sweep::resume(&schedule, timetable, from);
         let sweep = sweep.reaching(self.sweep.reach()).repeating(self.sweep.repeat());
         (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
+    }
+
+    /// Takes in how far the leaders of former terms had sent.
+    pub(crate) fn terms_ended(&mut self, ended: &[EndedTerm], now: Now) -> Vec<Effect> {
+        self.dispatch.terms_ended(ended, now)
     }
 
     /// Stops sending. Returns the effects that write down what waits.

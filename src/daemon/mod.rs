@@ -183,7 +183,7 @@ impl Daemon {
             match leads.fire_until(&mut self, &mut stopped, &mut ticks, &mut parts, &mut asks).await {
                 Halt::Stopped => break Some(leads),
                 Halt::Deposed => leads.step_down(&mut self),
-                Halt::Replaced => leads.idle(&mut self),
+                Halt::Replaced => leads.ends_term(&mut self),
                 Halt::HandsOver => leads.hand_over(&mut self).await,
                 Halt::Renews => renewed = leads.renew(&mut self).await,
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::follow::Following;
-use super::in_doubt::{InDoubtReport, Token};
+use super::in_doubt::{FormerClaim, InDoubtReport, Token};
 use super::linked_key::LinkedKey;
 use super::occurrences::as_sent;
 use super::policies::removed;
@@ -14,7 +14,7 @@ use super::reload::as_claimed;
 use super::{Dispatch, Effect, History, Id, Place, Planned, Reloaded, log};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
+use crate::journal::{Claim, Followed, Open, Reached, Recovered, TermNumber, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
 use crate::occurrence::Reason;
 use crate::quota::{self, Ending};
@@ -32,8 +32,9 @@ impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
     /// A claim that was due after an orderly stop or after the mark was not sent (where neither is
-    /// known, one that is not due yet), nor one that the journal has waiting. Any other may have
-    /// been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in
+    /// known, one that is not due yet), nor one that the journal has waiting or as unsent. Any other
+    /// may have been sent: it is in doubt, and the stack's actions tell, or the leader of the term
+    /// in which it was claimed ([`Dispatch::terms_ended`]). Of an entry that is no longer in
     /// the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -93,10 +94,10 @@ impl Dispatch {
             None if recovered.cursor.is_some_and(|cursor| cursor > now.wall) => Timestamp::MAX,
             None => now.wall,
         };
-        for Open { claim, reached } in recovered.open {
+        for Open { claim, reached, may_have_been_sent_in } in recovered.open {
             let obstacle = match &reached {
                 Reached::Waiting { reason, .. } => reason.reason.parse().ok().and_then(Obstacle::of),
-                Reached::Due | Reached::Sending { .. } => None,
+                Reached::Due | Reached::Unsent | Reached::Sending { .. } => None,
             };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
@@ -107,6 +108,7 @@ impl Dispatch {
                     let unsent = claim.origin.is_linked() && is_known || claim.due_at > unsent_after;
                     (0, None, unsent, false, false)
                 }
+                Reached::Unsent => (0, None, true, false, false),
                 // An occurrence that waited neither for the quota nor for the daemon waited for the
                 // API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
@@ -148,7 +150,7 @@ impl Dispatch {
                 (None, Some(entry)) if !unsent && asked_by(&claim, entry, schedule).is_some() => {
                     // A process that comes after this one must not take it for unsent.
                     self.sent_up_to = self.sent_up_to.max(claim.due_at);
-                    let sent = (attempts, sent_at);
+                    let sent = (attempts, sent_at, may_have_been_sent_in);
                     self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }
                 _ if unsent => {
@@ -180,7 +182,7 @@ impl Dispatch {
     fn recover_in_doubt(
         &mut self,
         claim: Claim,
-        (attempts, sent_at): (u32, Option<Timestamp>),
+        (attempts, sent_at, in_term): (u32, Option<Timestamp>, Option<TermNumber>),
         entry: &Arc<Entry>,
         schedule: &Schedule,
         error: String,
@@ -197,6 +199,7 @@ impl Dispatch {
             Entry { account: Arc::clone(account), stack: claim.stack, job: claim.job, ..Entry::clone(entry) };
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let at = (claim.key.scheduled_at(), claim.key.pass());
+        let claimed = in_term.map(|term| FormerClaim { term, due_at: claim.due_at });
         let planned = Planned::new(&sent, claim.origin, at, claim.due_at);
         let history = History { attempts, waited: true, ..History::default() };
         let id = Id(self.number());
@@ -211,6 +214,7 @@ impl Dispatch {
             left: None,
             vague: sent_at.is_none(),
             token: Token::Former,
+            claimed,
             error,
             status: None,
         };

@@ -90,8 +90,15 @@ impl Dispatch {
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
             Outcome::InDoubt { status, error } => {
                 let token = pending.history.token.map_or(Token::Former, Token::OfReload);
-                let came =
-                    InDoubtReport { sent_at, left: Some(left.mono), vague: false, token, error, status };
+                let came = InDoubtReport {
+                    sent_at,
+                    left: Some(left.mono),
+                    vague: false,
+                    token,
+                    claimed: None,
+                    error,
+                    status,
+                };
                 self.comes_into_doubt(id, came, now, &mut effects);
             }
         }

@@ -3,6 +3,7 @@
 mod backfill;
 mod by_hand;
 mod doubt;
+mod ended_terms;
 mod ends_once;
 mod evidence;
 mod follow;

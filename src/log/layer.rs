@@ -157,7 +157,7 @@ mod tests {
     /// The one line that the log has of what `tell` tells, without its timestamp.
     fn line(tell: impl FnOnce()) -> Value {
         let (sender, lines) = channel();
-        let sink = Sink { form: Form::Json, out: Box::new(Sent(sender)) };
+        let sink = Sink { form: Form::Json, out: Box::new(Sent(sender)), recent: None };
         let (log_writer, writing) = LogWriter::start(sink).expect("a thread");
         let subscriber = tracing_subscriber::registry().with(ToWriter(log_writer));
         tracing::subscriber::with_default(subscriber, tell);

@@ -24,7 +24,7 @@ use tracing::Level;
 use super::event::LogDropped;
 use super::form::Form;
 use super::layer::TARGET;
-use super::{Event, Line};
+use super::{Event, Line, RecentLines};
 use crate::background;
 
 /// Hands what is told to the log, in the order in which it is told, each event with the instant at
@@ -41,6 +41,8 @@ pub(super) struct LogWriter {
 pub(super) struct Sink {
     pub(super) form: Form,
     pub(super) out: Box<dyn Write + Send>,
+    /// Where lines are kept for the status page. `None`: no page is served.
+    pub(super) recent: Option<RecentLines>,
 }
 
 /// Progress of the log.
@@ -163,6 +165,9 @@ impl Sink {
             LogItem::End => return,
         };
         let _ = self.form.write(&mut *self.out, &line);
+        if let Some(recent) = &self.recent {
+            recent.keep(line);
+        }
     }
 
     fn flush(&mut self) {
@@ -295,7 +300,7 @@ mod tests {
 
     /// A log that the reader reads.
     fn sink(lets: Receiver<()>, read: Sender<Vec<u8>>) -> Sink {
-        Sink { form: Form::Text(Page::new(None, false)), out: Box::new(Reader { lets, read }) }
+        Sink { form: Form::Text(Page::new(None, false)), out: Box::new(Reader { lets, read }), recent: None }
     }
 
     fn tell(log_writer: &LogWriter, message: &str) {

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::RecentLines;
 use super::form::Form;
 use super::journald::{self, Records};
 use super::layer::{TARGET, ToWriter};
@@ -50,14 +51,14 @@ pub struct Log {
 const GROUP: usize = 64 * 1024;
 
 /// Begins logging, to stdout unless `output` says otherwise. That is text on a terminal and JSON
-/// elsewhere unless it is given.
+/// elsewhere unless it is given. `recent` gets the lines that tell of occurrences.
 ///
 /// Of other crates only warnings are logged, whatever the level: what they say in detail can hold a
 /// query string.
 ///
 /// # Errors
 /// When the journal is asked for and does not listen, or the system has no thread left.
-pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
+pub fn begin(output: Option<Output>, level: Level, recent: Option<RecentLines>) -> std::io::Result<Log> {
     let terminal = std::io::stdout().is_terminal();
     let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
     let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
@@ -70,7 +71,7 @@ pub fn begin(output: Option<Output>, level: Level) -> std::io::Result<Log> {
     };
     // A group of lines is one write: the log_writer says where a group ends.
     let out = Box::new(BufWriter::with_capacity(GROUP, std::io::stdout()));
-    let (log_writer, writing) = LogWriter::start(Sink { form, out })?;
+    let (log_writer, writing) = LogWriter::start(Sink { form, out, recent })?;
     let progress = log_writer.progress();
     let ours = match level {
         Level::Error => LevelFilter::ERROR,

@@ -60,7 +60,7 @@ enum Way {
     Told(Watches),
     /// Watches are being placed, and nothing is told meanwhile.
     Placing(Placing),
-    Polled(Vec<Option<Stamp>>),
+    Polled(Stamps),
 }
 
 /// Watches that a thread of its own places: a network file system may let it wait.
@@ -69,10 +69,13 @@ struct Placing {
     /// True when nothing was watched before.
     first: bool,
     /// The files' metadata when the watches before were given back.
-    last: Vec<Option<Stamp>>,
+    last: Stamps,
     /// The watches, and the files' metadata once they were in place.
-    placed: JoinHandle<(Result<Watches, WatchError>, Vec<Option<Stamp>>)>,
+    placed: JoinHandle<(Result<Watches, WatchError>, Stamps)>,
 }
+
+/// The metadata of each path; `None` where there is no file.
+type Stamps = Vec<Option<Stamp>>;
 
 /// Metadata that differs after a change. It is a hint only; the content decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,7 +227,7 @@ impl Stamp {
 }
 
 /// Looked at by a thread of its own: a network file system may let it wait.
-async fn stamps_of(paths: &[PathBuf]) -> Vec<Option<Stamp>> {
+async fn stamps_of(paths: &[PathBuf]) -> Stamps {
     let paths = paths.to_owned();
     spawn_blocking(move || paths.iter().map(|path| stamp(path)).collect()).await.unwrap_or_default()
 }

@@ -15,6 +15,7 @@ mod calendar;
 mod entries;
 mod guard;
 mod history;
+mod log;
 mod query;
 mod quota;
 mod routes;

@@ -63,6 +63,15 @@ impl Query {
         self.one(key)?.ok_or(QueryError::Missing { key })
     }
 
+    /// Returns true when the answer is asked for as text for people, and false for JSON.
+    pub(super) fn is_text(&self) -> Result<bool, QueryError> {
+        match self.one("format")? {
+            None | Some("json") => Ok(false),
+            Some("text") => Ok(true),
+            Some(_) => Err(QueryError::Wrong { key: "format", problem: "write json or text".to_owned() }),
+        }
+    }
+
     /// A number, at most `most`.
     pub(super) fn number(&self, key: &'static str, default: usize, most: usize) -> Result<usize, QueryError> {
         match self.one(key)? {

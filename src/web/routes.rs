@@ -15,7 +15,7 @@ use super::cache::LONGEST_KEY;
 use super::guard::{CameBy, Guard, HostName, guard};
 use super::query::QueryError;
 use super::site::Site;
-use super::{assets, audit, calendar, entries, history, quota, schedule, status};
+use super::{assets, audit, calendar, entries, history, log, quota, schedule, status};
 use crate::metrics::Ailment;
 
 /// The media type of `/metrics`.
@@ -65,6 +65,7 @@ enum ApiQuestion {
     Next,
     Forecast,
     Why,
+    Log,
     Quota,
     Audit,
 }
@@ -78,6 +79,7 @@ impl ApiQuestion {
             "next" => ApiQuestion::Next,
             "forecast" => ApiQuestion::Forecast,
             "why" => ApiQuestion::Why,
+            "log" => ApiQuestion::Log,
             "quota" => ApiQuestion::Quota,
             "audit" => ApiQuestion::Audit,
             _ => return None,
@@ -86,7 +88,11 @@ impl ApiQuestion {
 
     fn good_for(self) -> Duration {
         match self {
-            ApiQuestion::Status | ApiQuestion::Entries | ApiQuestion::History | ApiQuestion::Why => A_MOMENT,
+            ApiQuestion::Status
+            | ApiQuestion::Entries
+            | ApiQuestion::History
+            | ApiQuestion::Why
+            | ApiQuestion::Log => A_MOMENT,
             ApiQuestion::Next | ApiQuestion::Quota => A_WHILE,
             ApiQuestion::Forecast | ApiQuestion::Audit => LONG,
         }
@@ -109,6 +115,7 @@ async fn api(
             ApiQuestion::Next => schedule::next(&site, &query).await,
             ApiQuestion::Forecast => schedule::forecast(&site, &query).await,
             ApiQuestion::Why => schedule::why(&site, &query).await,
+            ApiQuestion::Log => log::answer(&site, &query),
             ApiQuestion::Quota => quota::answer(&site, &query),
             ApiQuestion::Audit => audit::answer(&site, &query).await,
         }

@@ -145,11 +145,7 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<KeptAnswer, Web
 
 pub(super) async fn why(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "at", "format"])?;
-    let format = match query.one("format")? {
-        None | Some("json") => Format::Json,
-        Some("text") => Format::Text,
-        Some(_) => return Err(wrong("format", "write json or text")),
-    };
+    let format = if query.is_text()? { Format::Text } else { Format::Json };
     let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
     let args =
         why::Args { entry: query.required("entry")?.to_owned(), at: Some(at), place: StatePlace::default() };

@@ -13,6 +13,7 @@ use super::samples::Samples;
 use crate::background::Background;
 use crate::control::{ControlHandle, ControlRequest, StatusReader};
 use crate::journal::{Location, UsualRuns};
+use crate::log::RecentLines;
 use crate::metrics::Metrics;
 use crate::schedule::Schedule;
 
@@ -38,6 +39,7 @@ pub struct Site {
     pub(super) status: Arc<StatusReader>,
     pub(super) cache: Cache,
     pub(super) samples: Samples,
+    pub(super) recent: RecentLines,
     journal: Location,
     /// Reads the journal: when the disk hangs, this hangs with it and nothing else does.
     reader: Background,
@@ -64,6 +66,7 @@ impl Site {
         control: ControlHandle,
         status: Arc<StatusReader>,
         journal: Location,
+        recent: RecentLines,
     ) -> io::Result<Site> {
         Ok(Site {
             metrics,
@@ -71,6 +74,7 @@ impl Site {
             status,
             cache: Cache::default(),
             samples: Samples::default(),
+            recent,
             journal,
             reader: Background::start("web-journal")?,
             walker: Background::start("web-schedule")?,

@@ -28,7 +28,8 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// A browser with one page. Ends when it is dropped.
 pub struct Browser {
-    driver: Child,
+    /// The driver. It and its browser are a group of processes.
+    pub driver: Child,
     client: Client,
     session: String,
     _profile: tempfile::TempDir,
@@ -84,11 +85,6 @@ impl Browser {
         };
         browser.session = format!("{driver_url}/{session}");
         Some(browser)
-    }
-
-    /// The group of processes that the driver and its browser are.
-    pub fn process_group(&self) -> u32 {
-        self.driver.id()
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Value {

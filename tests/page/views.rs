@@ -120,6 +120,8 @@ async fn each_view_is_seen_by_everybody_and_survives_a_restart() {
     let at = failed["scheduled_at"].as_str().expect("a time");
     browser.open(&format!("{base}#/entry/cleanup?state=failed&why=cleanup%40{at}")).await;
     browser.until("document.querySelector('#panel pre')?.textContent.includes('What became of it')").await;
+    let log = "document.querySelector('#panel pre.box')?.textContent";
+    browser.until(&format!("{log}.includes('cleanup')")).await;
     browser.screenshot("why").await;
     let seconds = |text: &str| {
         text.lines().filter(|line| !line.contains(" ago")).map(str::to_owned).collect::<Vec<_>>()
@@ -196,6 +198,11 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
         ),
         ("now", "document.querySelector('svg.left polyline')"),
         ("now", "document.querySelector('.hours div:last-child')?.title.includes('1 failed')"),
+        // An entry that fails, and whose retry fails.
+        (
+            "now",
+            "/\\d(nd|rd|th)/.test(document.querySelector('table[aria-label=\"What went wrong\"]')?.textContent)",
+        ),
         (
             "timeline",
             "document.querySelector('.lanes ~ p')?.textContent.includes('a dashed line leads to a retry')",
@@ -211,6 +218,7 @@ async fn chains_retries_calendars_and_pauses_are_seen() {
         ("entry/invoices", "document.querySelector('.lead')?.textContent.startsWith('due when report ends')"),
         ("entry/report", "document.querySelector('dl')?.textContent.includes('theninvoices')"),
         ("entry/report", "document.querySelector('.pace.quick')"),
+        ("entry/report", "document.querySelector('.plot ~ details summary')?.textContent === 'as a table'"),
         (
             "entry/repair",
             "document.querySelector('table[aria-label=\"History\"]')?.textContent.includes('retry 1')",

@@ -8,7 +8,7 @@ use super::reconcile::{Attempt, Standing};
 use super::span::{moved, spread};
 use crate::clock::{Mono, Now};
 use crate::dispatch::listing::Ahead;
-use crate::journal::ClockOf;
+use crate::journal::{ClockOf, TermNumber};
 use crate::schedule::{AccountName, StackUid};
 
 /// Until the next question after one that told nothing, at least. The pause doubles from question
@@ -43,6 +43,15 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) token: Token,
     /// Of a former process, which had this clock.
     pub(super) former: Option<ClockOf>,
+    pub(super) claimed: Option<FormerClaim>,
+}
+
+/// A claim of a former term that may have been sent in that term and in no other one.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dispatch) struct FormerClaim {
+    pub(in crate::dispatch) term: TermNumber,
+    /// When it was due, as the journal has it.
+    pub(in crate::dispatch) due_at: Timestamp,
 }
 
 /// By whose token an attempt was sent.
@@ -61,6 +70,8 @@ pub(in crate::dispatch) struct InDoubtReport {
     pub(in crate::dispatch) left: Option<Mono>,
     pub(in crate::dispatch) vague: bool,
     pub(in crate::dispatch) token: Token,
+    /// `None`: no leader of a former term can say that it was not sent.
+    pub(in crate::dispatch) claimed: Option<FormerClaim>,
     pub(in crate::dispatch) error: String,
     pub(in crate::dispatch) status: Option<u16>,
 }

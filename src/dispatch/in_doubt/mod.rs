@@ -22,6 +22,9 @@
 //! :32, 02:01:04 and 02:02:00. The first list that shows the action says `started`; the last one,
 //! where none shows it, `not_started`.
 //!
+//! Of an attempt that a former leader may have made, that leader knows best: its word that it had
+//! not come to the occurrence ends the doubt at once (`ended_terms.rs`).
+//!
 //! Nothing of a doubt is written down: the journal has the claim as one that may have been sent, so
 //! that a crash or a stop leaves the doubt to the next start.
 //!
@@ -31,6 +34,7 @@
 //! occurrences these are ([`crate::journal::Unnamed`]).
 
 mod attempt;
+mod ended_terms;
 mod evidence;
 mod lesson;
 mod lookup;
@@ -52,7 +56,7 @@ use crate::cloud66::ActionId;
 use crate::journal::{ClockOf, Key};
 use crate::log::event::OccurrenceInDoubt;
 use crate::schedule::{AccountName, JobUid, StackUid};
-pub(super) use attempt::{InDoubtAttempt, InDoubtReport, Token};
+pub(super) use attempt::{FormerClaim, InDoubtAttempt, InDoubtReport, Token};
 pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
 use span::{BLIND, LONGEST_EFFECT, TOLERANCE};
@@ -157,7 +161,7 @@ impl Dispatch {
         };
         let entry = Arc::clone(&pending.entry);
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
-        let InDoubtReport { sent_at, left, vague, token, error, status } = came;
+        let InDoubtReport { sent_at, left, vague, token, claimed, error, status } = came;
         pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so
@@ -200,6 +204,7 @@ impl Dispatch {
             status,
             token,
             former: (token == Token::Former).then_some(clock),
+            claimed,
         };
         self.doubts.ask_soon(&doubt.account, &doubt.stack, now);
         self.doubts.patience.insert((doubt.given_up_at, id));

@@ -8,11 +8,22 @@ use super::reconcile::Verdict;
 use super::span::BLIND;
 use super::verdicts::REMEMBERED;
 use crate::clock::Now;
-use crate::cloud66::Action;
-use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Place, log};
+use crate::cloud66::{Action, ActionId};
+use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Pending, Place, log};
 use crate::log::event::OccurrenceReconciled;
 use crate::occurrence::{Reason, Resolution};
 use crate::schedule::{CatchUp, Entry};
+
+/// Has the log tell how a doubt ended.
+pub(super) fn reconciled(pending: &Pending, verdict: Resolution, action_id: Option<ActionId>) -> Effect {
+    log(OccurrenceReconciled {
+        entry: pending.entry.name.clone(),
+        scheduled_at: pending.scheduled_at,
+        pass: pending.pass.into(),
+        verdict,
+        action_id,
+    })
+}
 
 impl Dispatch {
     /// Gives up those for which nothing could be found out in time.
@@ -44,13 +55,7 @@ impl Dispatch {
                 Verdict::NotStarted => (Resolution::NotStarted, None),
                 Verdict::Unknown | Verdict::Later => (Resolution::Unknown, None),
             };
-            effects.push(log(OccurrenceReconciled {
-                entry: entry.name.clone(),
-                scheduled_at: pending.scheduled_at,
-                pass: pending.pass.into(),
-                verdict: resolution,
-                action_id,
-            }));
+            effects.push(reconciled(pending, resolution, action_id));
             match verdict {
                 Verdict::Started(action) => {
                     self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
@@ -128,6 +133,8 @@ impl Dispatch {
         };
         let error = doubt.error.clone();
         pending.history.doubt.get_or_insert(doubt);
+        // The claim may still be a former leader's in the journal.
+        pending.history.amended = true;
         if pending.due_at <= now.wall {
             return self.retry(id, error, status, now, effects);
         }

@@ -417,7 +417,7 @@ pub(super) fn open_at(name: &str, at: Timestamp) -> Open {
         origin: Origin::Schedule,
         repetition: crate::journal::Repetition::default(),
     };
-    Open { claim, reached: Reached::Due }
+    Open { claim, reached: Reached::Due, may_have_been_sent_in: None }
 }
 
 pub(super) fn recovered(open: Vec<Open>) -> Recovered {

@@ -6,7 +6,7 @@ import { card, dim, el, empty, fill, soft, tile } from "./dom.js";
 import { plot } from "./plot.js";
 import { changed, to } from "./route.js";
 import { STATES, mark } from "./states.js";
-import { table } from "./table.js";
+import { behind, table } from "./table.js";
 import { count, quantile, sorted, took, utc } from "./time.js";
 
 /** Occurrences of a page of history, and of the plots. */
@@ -58,7 +58,7 @@ function commands(name) {
 function measured(records, zone) {
   const ended = records.filter((record) => record.finished_success !== null);
   const well = ended.filter((record) => record.finished_success).length;
-  const late = (/** @type {any} */ record) => (record.sent_at ? record.lateness_ms : null);
+  const lag = (/** @type {any} */ record) => (record.sent_at ? record.lateness_ms : null);
   /** The median and p95 of a figure. @param {string} word @param {(record: any) => number | null} figure */
   const tiles = (word, figure) => [["median", 0.5], ["p95", 0.95]].map(([name, share]) => tile(took(quantile(sorted(records.map(figure)), Number(share))), `${word}, ${name}`));
   /** @param {string} title @param {string} label @param {string} colour @param {(record: any) => number | null} figure */
@@ -66,7 +66,7 @@ function measured(records, zone) {
     const known = records.filter((record) => figure(record) !== null);
     return known.length > 1 ? [el("h3", { class: "soft" }, title), plot(`${title} of each occurrence`, known.map((record) => Date.parse(record.scheduled_at) / 1000), [{ label, colour, points: true, values: known.map(figure) }], { zone, text: took })] : [];
   };
-  return [el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tiles("run", ran), tiles("late", late)), ...plotted("Run time", "ran", "--run", ran), ...plotted("Lateness", "late", "--wait", late)];
+  return [el("ul", { class: "tiles" }, tile(ended.length ? `${Math.round((100 * well) / ended.length)} %` : "–", "success"), tiles("run", ran), tiles("late", lag)), ...plotted("Run time", "ran", "--run", ran), ...plotted("Lateness", "late", "--wait", lag), behind("Run times and lateness", [scheduled(zone), runTime, late], records.toReversed())];
 }
 
 /** @param {any[]} records @param {string} zone */
@@ -104,7 +104,7 @@ export function mount(root, route) {
     fill(lead, due ?? "The schedule in force has no entry of this name. What follows is from the journal.", entry?.paused && ", paused");
     fill(parts.about, entry ? about(entry) : empty("–"));
     fill(parts.next, next?.value.length ? table("Next occurrences", [scheduled(zone), ["in", "tight soft", (at) => counting(at.scheduled_at)], whyLink], next.value, { headless: true, key: (at) => `next ${at.scheduled_at}` }) : empty("nothing"));
-    if (all.changed || soon) fill(parts.measured, measured(all.value, zone));
+    if ((all.changed || soon) && !parts.measured.querySelector("details[open]")) fill(parts.measured, measured(all.value, zone));
     const records = [...filtered.value].reverse();
     fill(parts.past, records.length ? past(records, zone) : empty(wanted ? `No occurrence is ${wanted}.` : "It has not been due since the journal began."));
     fill(parts.more, filtered.next && el("button", { "data-key": "more", onclick: () => { shown = Math.min(shown + PAGE, 10_000); look(true).catch(() => {}); } }, `more than ${count(shown)}: show older ones`));

@@ -15,6 +15,9 @@ const ROWS = 10;
 /** Newest runs of which the lateness is told. */
 const NEWEST = 300;
 
+/** The states of an occurrence that did not succeed. */
+const BAD = ["failed", "rejected", "missed", "unknown"];
+
 /** Between two looks at these, in milliseconds. */
 const EVERY = 10_000;
 
@@ -83,6 +86,24 @@ function waiting(status) {
   return [shown, inAll(status.waiting_total, status.waiting, "wait")];
 }
 
+/** Which one in a row without success an occurrence is. What came before it stays as it was, so it is asked for once. @type {Map<string, Promise<number>>} */
+const streaks = new Map();
+
+/** @param {any} one */
+async function inARow({ entry, scheduled_at: until }) {
+  const { value } = await ask(address("history", { entry, until, state: [...BAD, "finished"], limit: 99 }));
+  return value.length - value.findLastIndex((/** @type {any} */ one) => one.state === "finished");
+}
+
+/** @param {any} one */
+function streak(one) {
+  const place = el("span");
+  const key = why(one.entry, one.scheduled_at) + one.state;
+  if (BAD.includes(one.state) && !streaks.has(key)) streaks.set(key, inARow(one));
+  streaks.get(key)?.then((n) => n > 1 && fill(place, n + ((n % 100 < 11 || n % 100 > 13) && ["", "st", "nd", "rd"][n % 10] || "th")), () => streaks.delete(key));
+  return place;
+}
+
 /** @param {any} lately @param {number} since */
 function wrong(lately, since) {
   const found = alike(lately.notable, "state");
@@ -93,6 +114,7 @@ function wrong(lately, since) {
     ["entry", "tight", named],
     ["state", "tight", (one) => stateWord(one.state)],
     ["reason", "wide soft", (one) => one.reason ?? (one.lateness_ms > 1000 && `sent ${took(one.lateness_ms)} late`)],
+    ["in a row", "tight soft", streak],
     whyLink,
   ];
   return table("What went wrong", columns, found, { key: (one) => `wrong ${one.name}`, version: (one) => one.scheduled_at });

@@ -17,12 +17,6 @@ export function close() {
   return true;
 }
 
-/** @param {string} entry @param {string} at */
-function lines(entry, at) {
-  const wanted = `select(.entry == "${entry}" and .scheduled_at == "${at}")`;
-  return `journalctl -o cat -u stackcron | jq -cR 'fromjson? | ${wanted}'\nstackcron why ${entry} --at ${at}`;
-}
-
 /**
  * Shows the panel that the address asks for, or none.
  * @param {import("./route.js").Route} route
@@ -42,9 +36,12 @@ export async function show({ query }) {
   const [entry, at] = [asked.slice(0, split), asked.slice(split + 1)];
   const head = el("header", {}, el("div", {}, el("h1", {}, el("a", { href: to("entry", entry) }, entry)), el("p", { class: "lead" }, at)), el("button", { onclick: close, title: "Esc" }, "Close"));
   const text = el("pre", { "aria-live": "polite" }, "…");
-  fill(panel, head, text, el("h2", { class: "soft" }, "Its lines in the log"), el("pre", { class: "box" }, lines(entry, at)));
+  const log = el("pre", { class: "box" });
+  fill(panel, head, text, el("h2", { class: "soft" }, "Its lines in the log"), log);
   panel.hidden = false;
   panel.focus({ preventScroll: true });
-  const told = await ask(address("why", { entry, at, format: "text" }), { text: true }).then(({ value }) => value, (error) => error.message);
-  if (shown === asked) text.textContent = told;
+  for (const [name, place] of /** @type {[string, HTMLElement][]} */ ([["why", text], ["log", log]])) {
+    const told = await ask(address(name, { entry, at, format: "text" }), { text: true }).then(({ value }) => value, (error) => error.message);
+    if (shown === asked) place.textContent = told;
+  }
 }

@@ -1,13 +1,22 @@
-//! What the page costs, in figures. Printed for a person, since a busy machine decides them:
-//! docs/status-page.md has the command. What is counted, as rows in the page, is asserted.
+//! What the status page costs, in figures: how smoothly 10,000 marks move, how soon 100,000 entries are
+//! shown and in how much memory, and how late occurrences are sent while 200 people look.
+//!
+//! The first two need Chromium and its driver. `cargo bench --bench page` takes some four minutes;
+//! `-- marks`, `-- entries` and `-- clients` measure one of them.
+
+#[path = "../tests/page/browser.rs"]
+#[expect(dead_code, reason = "the tests use more")]
+mod browser;
+#[path = "../tests/common/mod.rs"]
+mod common;
 
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::browser::Browser;
-use super::{get, listening};
-use crate::common::{Place, sandbox, sandbox_with, settings};
+use browser::Browser;
+use common::{Daemon, Place, sandbox, sandbox_with, settings};
+use serde_json::Value;
 use stackcron::sandbox::{Job, Stack};
 use stackcron::schedule::{JobUid, StackUid};
 
@@ -17,13 +26,36 @@ const CLIENTS: usize = 200;
 /// How long each half of the comparison lasts.
 const HALF: Duration = Duration::from_secs(30);
 
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| word == name);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if wants("marks") {
+        runtime.block_on(marks());
+    }
+    if wants("entries") {
+        runtime.block_on(entries());
+    }
+    if wants("clients") {
+        runtime.block_on(clients());
+    }
+}
+
+/// Starts a daemon that listens. A schedule of 100,000 entries takes a while to be read.
+fn listening(place: &Place) -> (Daemon, SocketAddr) {
+    let mut daemon = place.start_with(&["--listen", "127.0.0.1:0"]);
+    let told = daemon.wait_long_for(Duration::from_secs(300), "daemon.listening", |_| true);
+    let address = told["address"].as_str().and_then(|address| address.parse().ok()).expect("an address");
+    (daemon, address)
+}
+
 /// Memory of the browser's process that shows the page, in MB: the greatest of those that belong to
 /// this browser.
 fn renderer_mb(browser: &Browser) -> u64 {
     let of_process = |pid: &str| {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();
         let group = read("stat")?.rsplit_once(") ")?.1.split(' ').nth(2)?.parse::<u32>().ok()?;
-        let shows = group == browser.process_group() && read("cmdline")?.contains("--type=renderer");
+        let shows = group == browser.driver.id() && read("cmdline")?.contains("--type=renderer");
         let pss =
             read("smaps_rollup")?.lines().find_map(|line| line.strip_prefix("Pss:").map(str::to_owned))?;
         shows.then(|| pss.trim().split(' ').next().and_then(|kb| kb.parse::<u64>().ok())).flatten()
@@ -47,16 +79,14 @@ fn frames(script: &str) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "prints figures, which a busy machine decides"]
-async fn ten_thousand_marks_are_moved_smoothly() {
+async fn marks() {
     let Some(browser) = Browser::start().await else { return };
     let sandbox = sandbox(&[]).await;
     let jobs = (0..100).fold(String::new(), |mut jobs, n| {
         let _ = writeln!(jobs, "  job-{n:03}: {{ stack: s1, job: j{n}, cron: '{} * * * * *' }}", n % 60);
         jobs
     });
-    let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs), &[]);
+    let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs));
     browser.open(&format!("http://{address}/#/timeline?span=7200000&end={}", millis() + 7_200_000)).await;
     browser
         .until("document.querySelector('.lanes ~ p').textContent.includes('the next 10000 to come')")
@@ -73,9 +103,7 @@ fn millis() -> i64 {
     jiff::Timestamp::now().as_millisecond()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "prints figures, which a busy machine decides"]
-async fn a_hundred_thousand_entries_load_soon_and_in_little_memory() {
+async fn entries() {
     let Some(browser) = Browser::start().await else { return };
     let sandbox = sandbox(&[]).await;
     let jobs = (0..100_000).fold(String::new(), |mut jobs, n| {
@@ -83,10 +111,7 @@ async fn a_hundred_thousand_entries_load_soon_and_in_little_memory() {
         let _ = writeln!(jobs, "  job-{n:06}: {{ stack: s1, job: j{n}, cron: '{minute} {hour} * * *' }}");
         jobs
     });
-    let place = Place::firing_at(&sandbox, "", &jobs);
-    let mut daemon = place.start_with(&["--listen", "127.0.0.1:0"]);
-    let told = daemon.wait_long_for(Duration::from_secs(300), "daemon.listening", |_| true);
-    let address = told["address"].as_str().expect("an address").to_owned();
+    let (_daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs));
     let rows = "document.querySelectorAll('main tr, main li').length";
     for (view, shows) in [
         ("now", "document.querySelector('table[aria-label=\"Next occurrences\"] a')"),
@@ -111,8 +136,11 @@ async fn a_hundred_thousand_entries_load_soon_and_in_little_memory() {
 }
 
 /// The lateness of what was sent since then: how many, p50, p99, the greatest.
-fn lateness(address: SocketAddr, since: &jiff::Timestamp) -> String {
-    let rows = get(address, &format!("/api/v1/history?since={since}&limit=10000")).json();
+async fn lateness(address: SocketAddr, since: &jiff::Timestamp) -> String {
+    let url = format!("http://{address}/api/v1/history?since={since}&limit=10000");
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let answer = client.get(url).send().await.expect("an answer").bytes().await.expect("a body");
+    let rows: Value = serde_json::from_slice(&answer).expect("JSON");
     let sent = rows.as_array().into_iter().flatten().filter_map(|row| row["lateness_ms"].as_i64());
     let mut sent: Vec<i64> = sent.collect();
     sent.sort_unstable();
@@ -126,9 +154,7 @@ fn lateness(address: SocketAddr, since: &jiff::Timestamp) -> String {
     )
 }
 
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "prints figures, which a busy machine decides"]
-async fn two_hundred_pages_cost_the_loop_nothing() {
+async fn clients() {
     let stack = (0..20).fold(Stack::new(StackUid::new("s3").expect("a uid")), |stack, n| {
         stack.job(Job::new(JobUid::new(&format!("j{n}")).expect("a uid")))
     });
@@ -137,7 +163,7 @@ async fn two_hundred_pages_cost_the_loop_nothing() {
         let _ = writeln!(jobs, "  job-{n:02}: {{ stack: s3, job: j{n}, cron: '* * * * * *' }}");
         jobs
     });
-    let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs), &[]);
+    let (mut daemon, address) = listening(&Place::firing_at(&sandbox, "", &jobs));
     daemon.event("action.finished");
     let mut told = Vec::new();
     for clients in [0, CLIENTS, 0, CLIENTS] {
@@ -149,7 +175,7 @@ async fn two_hundred_pages_cost_the_loop_nothing() {
             answered += client.await.expect("a client");
         }
         daemon.read();
-        told.push(format!("{clients} clients, {answered} answers: {}", lateness(address, &since)));
+        told.push(format!("{clients} clients, {answered} answers: {}", lateness(address, &since).await));
     }
     println!("{}", told.join("\n"));
 }
