@@ -15,7 +15,7 @@ use super::jobs::yaml::{free, name_of, plain_or_quoted, quoted};
 use super::jobs::{Asker, StackJobs};
 use super::output;
 use crate::schedule::{Expression, JobUid, Schedule, one_line};
-use crontab::{Crontab, CrontabLine, Form};
+use crontab::{Crontab, CrontabForm, CrontabLine};
 use matching::{Match, find};
 
 /// A crontab is a file of some kilobytes. What is larger is no crontab.
@@ -39,7 +39,7 @@ pub struct Args {
     asker: Asker,
     /// Whether a user stands before each command [default: told by the file's place and its lines]
     #[arg(long, value_enum, value_name = "FORM")]
-    form: Option<Form>,
+    form: Option<CrontabForm>,
 }
 
 /// Reads the crontab, asks for the stack's jobs, and prints.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, config: &Path) -> anyhow::Result<Status> {
         Ok(found) => found,
         Err(status) => return Ok(status),
     };
-    let form = args.form.unwrap_or_else(|| Form::guess(&args.file, &text));
+    let form = args.form.unwrap_or_else(|| CrontabForm::guess(&args.file, &text));
     let imported = Imported::from(&Crontab::read(&text, form), &found, &loaded.schedule);
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "{}", imported.summary);

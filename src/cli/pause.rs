@@ -25,7 +25,7 @@ const LONGEST_NOTE: usize = 500;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    choice: Choice,
+    choice: EntryChoice,
     /// Send what is due from then on again: RFC 3339, a local time as 2026-12-01T06:00 or 06:00 in
     /// the entries' zone, or +2h
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
@@ -42,12 +42,12 @@ pub(super) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
-    choice: Choice,
+    choice: EntryChoice,
 }
 
 /// Which entries.
 #[derive(Clone, Debug, clap::Args)]
-struct Choice {
+struct EntryChoice {
     /// Entries by name, with `*` for any characters and `?` for one; all of them where none is
     /// given
     #[arg(value_name = "PATTERN", add = complete::entries())]
@@ -114,7 +114,7 @@ pub(super) fn resume(args: &ResumeArgs, format: Format) -> anyhow::Result<Status
 }
 
 /// The entries that are meant. One that is named by its whole name is left to the daemon to find.
-fn chosen(choice: &Choice, places: &[PathBuf], paused: bool) -> anyhow::Result<Vec<String>> {
+fn chosen(choice: &EntryChoice, places: &[PathBuf], paused: bool) -> anyhow::Result<Vec<String>> {
     if let ([name], None) = (&choice.patterns[..], &choice.stack)
         && !name.contains(['*', '?'])
     {
@@ -141,7 +141,7 @@ fn zone(moment: Moment, chosen: &[String], config: &Path) -> TimeZone {
 }
 
 fn steer(
-    choice: &Choice,
+    choice: &EntryChoice,
     places: &[PathBuf],
     entries: Vec<String>,
     to: &To,

@@ -12,7 +12,7 @@ use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
 use super::progress::Progress;
-use super::span::{Span, SpanError};
+use super::span::{SpanError, TimeSpan};
 use crate::journal::UsualRuns;
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
@@ -145,8 +145,10 @@ fn run(
     progress: &mut Progress,
     out: &mut dyn Write,
 ) -> Result<(), RehearseError> {
-    let Span { from, until } =
-        Span::new(Span::instant(args.from, schedule, now)?, Span::instant(args.until, schedule, now)?)?;
+    let TimeSpan { from, until } = TimeSpan::new(
+        TimeSpan::instant(args.from, schedule, now)?,
+        TimeSpan::instant(args.until, schedule, now)?,
+    )?;
     let conditions =
         Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);

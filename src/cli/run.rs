@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// reaches the address may read them. A port alone is on loopback; port 0 is any free one;
     /// unix:/PATH is a socket for a reverse proxy.
     #[arg(long, value_name = "ADDR")]
-    listen: Option<web::Address>,
+    listen: Option<web::WebAddress>,
 
     /// Answer requests for this name too, besides those for the address that is listened on. May be
     /// given several times
@@ -280,7 +280,7 @@ fn profile(schedule: String, entries: usize) -> Profile {
 }
 
 /// Takes the address before anything else is begun: where it is in use, nothing has happened.
-fn listen(address: &web::Address) -> anyhow::Result<web::Server> {
+fn listen(address: &web::WebAddress) -> anyhow::Result<web::Server> {
     let server =
         web::Server::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
     Event::from(DaemonListening { address: server.address().to_string() }).emit();

@@ -25,8 +25,8 @@ pub use protocol::{
     ControlAnswer, ErrorKind, FireProgress, LONGEST_QUESTION, Question, QuestionError, VERSION,
 };
 pub(crate) use request::{
-    AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Terms, Uid,
-    Wanted,
+    AskError, Changed, ControlRequest, FireError, FireRequest, NotReady, Snapshot, Steer, SteerError, Terms,
+    Uid, Wanted,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};

@@ -13,7 +13,7 @@ use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Standing, Waiting};
+use crate::dispatch::{self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Waiting};
 use crate::journal::{Claim, EndedTerm, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
@@ -638,7 +638,7 @@ impl Core {
     }
 
     /// Returns the state of each account, for `status`.
-    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, AccountStanding)> {
         self.dispatch.standings()
     }
 

@@ -27,7 +27,7 @@ use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
-use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, OnDisk, Snapshot};
+use crate::control::{ControlReceiver, ControlRequest, FireError, FireRequest, NotReady, OnDisk, Snapshot};
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
@@ -333,7 +333,7 @@ impl Fleet {
                 let shard = fire.entry.account.shard.clone();
                 let Some(running) = self.loop_of(&shard) else { return };
                 let schedule = Arc::clone(&running.schedule);
-                (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
+                (shard, ControlRequest::Fire(Box::new(FireRequest { schedule, ..*fire })))
             }
             ControlRequest::Pause(steer, terms) => (steer.shard.clone(), ControlRequest::Pause(steer, terms)),
             ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),

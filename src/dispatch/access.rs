@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::admission::{Admission, Came};
 use super::follow::{Follow, Following, Room};
 use super::occurrences::AccountQueue;
-use super::standing::{Gauges, Refused, Standing};
+use super::standing::{AccountStanding, Gauges, Refused};
 use super::trouble::Trouble;
 use super::{Effect, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Ending, Purpose, Quota, Ticket, Verdict};
+use crate::quota::{self, Change, Ending, Purpose, Quota, QuotaVerdict, Ticket};
 use crate::schedule::{Account, TokenSource};
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
@@ -73,8 +73,8 @@ impl AccountAccess {
     }
 
     /// Returns the account's standing, for people. No queue is walked through.
-    pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> Standing {
-        Standing {
+    pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> AccountStanding {
+        AccountStanding {
             account: Arc::clone(&self.account),
             gauges: self.gauges(queue),
             exhausted_until: self.quota().exhausted_until(),
@@ -137,7 +137,7 @@ impl AccountAccess {
     }
 
     /// Judges a refusal for want of quota. `None`: the reply is no refusal.
-    pub(super) fn judge(&self, answer: Option<&quota::Answer>) -> Option<Verdict> {
+    pub(super) fn judge(&self, answer: Option<&quota::QuotaAnswer>) -> Option<QuotaVerdict> {
         self.quota().judge(answer?)
     }
 
@@ -145,7 +145,7 @@ impl AccountAccess {
     pub(super) fn settle(
         &mut self,
         ticket: Ticket,
-        answer: Option<quota::Answer>,
+        answer: Option<quota::QuotaAnswer>,
         came: Came,
         now: Now,
         effects: &mut Vec<Effect>,

@@ -51,7 +51,7 @@ use occurrences::{Doubtful, History, Id, Occurrences, Pending, Place, Planned, R
 use sending::InFlight;
 #[cfg(test)]
 pub(crate) use standing::Sent;
-pub(crate) use standing::{Gauges, Refused, Standing, Waiting, Waits, unknown_standings};
+pub(crate) use standing::{AccountStanding, Gauges, Refused, Waiting, Waits, unknown_standings};
 
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
@@ -59,7 +59,7 @@ pub struct Dispatch {
     occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
-    backoff: retry::Backoff,
+    backoff: retry::RetryDelay,
     stopping: bool,
     doubts: in_doubt::Doubts,
     /// Results of the looks at stacks and jobs.
@@ -95,7 +95,7 @@ impl Dispatch {
             occurrences: Occurrences::default(),
             requests: HashMap::new(),
             last: 0,
-            backoff: retry::Backoff::new(seed),
+            backoff: retry::RetryDelay::new(seed),
             stopping: false,
             doubts: in_doubt::Doubts::default(),
             looks: stack_state::Looks::default(),

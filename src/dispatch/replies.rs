@@ -17,7 +17,7 @@ use crate::log::event::{
     ActionStarted, ApiWarning, OccurrenceRejected, OccurrenceRetrying, OccurrenceUnknown,
 };
 use crate::occurrence::Reason;
-use crate::quota::Verdict;
+use crate::quota::QuotaVerdict;
 use crate::schedule::{Entry, Overlap};
 
 impl Dispatch {
@@ -74,7 +74,7 @@ impl Dispatch {
                 let hint = "correct the entry: its request cannot be sent as it is".to_owned();
                 self.rejected(id, None, error, hint, now, &mut effects);
             }
-            Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
+            Outcome::Throttled { status, .. } if verdict == Some(QuotaVerdict::Burst) => {
                 let error =
                     "refused by a limit on bursts of requests: the API does not say that the quota is spent";
                 self.retry(id, error.to_owned(), Some(status), now, &mut effects);

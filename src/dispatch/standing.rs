@@ -46,7 +46,7 @@ pub(crate) struct Sent {
 
 /// An account's standing.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct AccountStanding {
     /// The account's settings.
     pub(crate) account: Arc<Account>,
     pub(crate) gauges: Gauges,
@@ -106,7 +106,7 @@ pub(crate) enum Waits {
 
 /// Returns the standing of accounts of which only the schedule is known: those of a daemon that
 /// stands by.
-pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, Standing)> {
+pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, AccountStanding)> {
     let dispatch = Dispatch::new(accounts, 0, now);
     dispatch.standings().map(|(name, standing)| (name.clone(), standing)).collect()
 }
@@ -114,7 +114,7 @@ pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(Acc
 impl Dispatch {
     /// Returns each account's standing. The cost grows with the number of accounts, not with
     /// the number of occurrences that wait.
-    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, AccountStanding)> {
         self.accounts.iter().map(|(name, access)| (name, access.standing(self.occurrences.queue(name))))
     }
 

@@ -25,7 +25,7 @@ pub struct Definition(Arc<str>);
 
 /// Instants that were planned by one definition of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct ForceSpan {
     /// The entry.
     pub entry: EntryName,
     /// The first instant.
@@ -42,7 +42,7 @@ pub struct InForce {
     /// Occurrences from before this instant may have been pruned. `None`: none were.
     pub pruned_until: Option<Timestamp>,
     /// The spans, by entry and time.
-    pub spans: Vec<Span>,
+    pub spans: Vec<ForceSpan>,
 }
 
 impl Definition {
@@ -94,7 +94,7 @@ static TEMPLATE: LazyLock<Option<Arc<Entry>>> = LazyLock::new(|| {
     schedule::parse("", text).ok()?.schedule.entries.into_iter().next()
 });
 
-impl Span {
+impl ForceSpan {
     /// Returns true when the definition was in force at an instant.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.since <= at && self.until.is_none_or(|until| at < until)
@@ -121,8 +121,8 @@ mod tests {
             Definition::of_saved(definition.as_str().to_owned()).entry(&entry.name).expect("it is readable");
         assert_eq!((&read.cron, &read.timezone), (&entry.cron, &entry.timezone));
         let at: Timestamp = "2026-07-01T00:30:00Z".parse().expect("an instant");
-        let span = Span { entry: entry.name.clone(), since: at, until: None, definition };
+        let span = ForceSpan { entry: entry.name.clone(), since: at, until: None, definition };
         assert_eq!(span.is_due(at), Some(true));
-        assert_eq!(Span { until: Some(at), ..span }.is_due(at), Some(false), "its end is not in it");
+        assert_eq!(ForceSpan { until: Some(at), ..span }.is_due(at), Some(false), "its end is not in it");
     }
 }

@@ -20,13 +20,13 @@ pub(super) enum Hurry {
 
 /// State that both ends share. It ends with the thread, or when no sender is left.
 #[derive(Debug)]
-struct Shared<T> {
-    queue: Mutex<Queue<T>>,
+struct InboxState<T> {
+    queue: Mutex<InboxQueue<T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Queue<T> {
+struct InboxQueue<T> {
     waiting: VecDeque<T>,
     /// Somebody waits for one of them, or there are so many that they do not wait for more.
     hurry: bool,
@@ -38,19 +38,19 @@ struct Queue<T> {
 
 /// Nobody takes requests any more.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(super) struct InboxClosed;
 
 /// Asks the thread.
 #[derive(Debug)]
 pub(super) struct Sender<T> {
-    shared: Arc<Shared<T>>,
+    shared: Arc<InboxState<T>>,
     /// A group of this many requests is handled without waiting for more.
     group: usize,
 }
 
 /// The thread's end.
 #[derive(Debug)]
-pub(super) struct Receiver<T>(Arc<Shared<T>>);
+pub(super) struct Receiver<T>(Arc<InboxState<T>>);
 
 /// The outcome of waiting.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,13 +65,14 @@ pub(super) enum Waited {
 
 /// The two ends.
 pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
-    let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
+    let queue =
+        InboxQueue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
+    let shared = Arc::new(InboxState { queue: Mutex::new(queue), changed: Condvar::new() });
     (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+impl<T> InboxState<T> {
+    fn lock(&self) -> MutexGuard<'_, InboxQueue<T>> {
         // No panic leaves the queue half changed, so a poisoned lock is used as it is.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -79,10 +80,10 @@ impl<T> Shared<T> {
 
 impl<T> Sender<T> {
     /// Puts a request in, behind the others.
-    pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), Gone> {
+    pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), InboxClosed> {
         let mut queue = self.shared.lock();
         if !queue.receiver {
-            return Err(Gone);
+            return Err(InboxClosed);
         }
         let first = queue.waiting.is_empty();
         queue.waiting.push_back(request);

@@ -40,7 +40,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::compare::{Common, Compared, FileId, Fired, NeighbourAnswer, Own, Rank, Salt, entry_marks, mark};
+use self::compare::{
+    Common, Compared, FileId, Fired, NeighbourAnswer, NeighbourRank, OwnDaemon, Salt, entry_marks, mark,
+};
 use self::socket::AskOutcome;
 use crate::background::Background;
 use crate::clock::Now;
@@ -185,9 +187,9 @@ impl Neighbours {
                 return found;
             }
         };
-        let rank = Rank { since, name: self.name.clone() };
+        let rank = NeighbourRank { since, name: self.name.clone() };
         let journal = self.registered.journal_marks(&salt);
-        let mut own = Own::new(rank, file, journal, &salt, &schedule);
+        let mut own = OwnDaemon::new(rank, file, journal, &salt, &schedule);
         if let Some(but) = but {
             own.leave_out(&entry_marks(&salt, &but).collect());
             if own.asks_nothing() {
@@ -198,7 +200,7 @@ impl Neighbours {
         for other in others {
             asking.spawn(async move { (socket::ask(&other, &salt).await, other) });
         }
-        let mut first: Option<(Rank, Conflict)> = None;
+        let mut first: Option<(NeighbourRank, Conflict)> = None;
         while let Some(asked) = asking.join_next().await {
             let Ok((asked, name)) = asked else { continue };
             let (peer, answer) = match asked {

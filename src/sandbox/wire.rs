@@ -20,12 +20,12 @@ pub(super) struct Script {
     /// After each byte; zero sends them all at once.
     pub pause: Duration,
     /// The end of the connection, after the last byte.
-    pub end: End,
+    pub end: WireEnd,
 }
 
 /// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum WireEnd {
     /// The connection is closed in good order, with a FIN.
     Close,
     /// RST.
@@ -84,14 +84,14 @@ impl Wire {
             }
             if playing.sent == script.bytes.len() {
                 match script.end {
-                    End::Repeat(from) if from < playing.sent => playing.sent = from,
-                    End::Reset => {
+                    WireEnd::Repeat(from) if from < playing.sent => playing.sent = from,
+                    WireEnd::Reset => {
                         return Poll::Ready(match self.stream.set_zero_linger() {
                             Ok(()) => io::ErrorKind::ConnectionAborted.into(),
                             Err(error) => error,
                         });
                     }
-                    End::Close | End::Repeat(_) => {
+                    WireEnd::Close | WireEnd::Repeat(_) => {
                         return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
                     }
                 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::schedule::{JobUid, StackUid};
 
 use super::deploy::Deploys;
-use super::http::{Endpoint, Reply, Request, RequestTarget};
+use super::http::{Endpoint, Reply, RequestTarget, SandboxRequest};
 use super::settings::{ActionEnding, ActionsOrder, Job, Settings, Stack, Unknown};
 use super::shapes::{self, ActionBody, Checked, JobBody, PONG, Page, StackBody, Wrapped};
 
@@ -121,8 +121,8 @@ pub enum Occupation {
 
 /// A request for an action: who asks, and on which stack and job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub request: &'a Request,
+pub(super) struct SandboxCall<'a> {
+    pub request: &'a SandboxRequest,
     pub target: &'a RequestTarget,
     pub user: &'a Arc<str>,
 }
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Does what is asked, and answers it.
-    pub(super) fn perform(&mut self, call: Call<'_>, now: Timestamp) -> Reply {
+    pub(super) fn perform(&mut self, call: SandboxCall<'_>, now: Timestamp) -> Reply {
         let target = call.target;
         let page = match call.request.parameter("page") {
             None => 1,
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    fn perform_on_job(&mut self, call: Call<'_>, stack: usize, job: usize, now: Timestamp) -> Reply {
+    fn perform_on_job(&mut self, call: SandboxCall<'_>, stack: usize, job: usize, now: Timestamp) -> Reply {
         let uid = self.stacks[stack].stack.jobs[job].uid.as_str();
         match call.target.endpoint {
             Endpoint::RunNow if uid.ends_with("-forbidden") => {
@@ -454,7 +454,11 @@ fn reply(body: impl Serialize) -> Reply {
 }
 
 /// A page of those items whose fields are as the request's `filter_FIELD=VALUE` wants them.
-fn list<T: Serialize>(request: &Request, page: usize, items: impl ExactSizeIterator<Item = T>) -> Reply {
+fn list<T: Serialize>(
+    request: &SandboxRequest,
+    page: usize,
+    items: impl ExactSizeIterator<Item = T>,
+) -> Reply {
     let filters = request.filters();
     if filters.is_empty() {
         let count = items.len();

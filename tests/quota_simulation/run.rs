@@ -14,7 +14,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
 use stackcron::quota::{
-    Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, ThrottleWords, Ticket,
+    Change, Ending, Purpose, Quota, QuotaAnswer, Refusal, Saved, Throttle, ThrottleWords, Ticket,
 };
 
 use super::scenario::{Kind, Scenario};
@@ -371,7 +371,7 @@ impl<'a> Simulation<'a> {
         let now = self.scenario.now(self.now);
         if let (Client::Ours(quota), Some(ticket)) = (&mut self.client, self.sent[id].ticket.take()) {
             let retry_after = self.scenario.retry_after.then_some(outcome.retry_after);
-            let answer = Answer {
+            let answer = QuotaAnswer {
                 limit: (!outcome.bare).then_some(outcome.limit),
                 remaining: (!outcome.bare).then_some(outcome.remaining),
                 refused: outcome.refused.then_some(Throttle { retry_after, words: ThrottleWords::OfTheApi }),

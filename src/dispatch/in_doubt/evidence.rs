@@ -28,7 +28,7 @@ const NEAR: SignedDuration = SignedDuration::from_secs(2);
 
 /// A run of the attempt's job that the journal knows, as the list shows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(super) struct KnownRun {
     pub(super) action: ActionId,
     /// `None`: the list does not show it, or does not say when it began.
     pub(super) started: Option<Timestamp>,
@@ -38,9 +38,9 @@ pub(super) struct Run {
 
 /// The facts about an attempt's job besides its record.
 #[derive(Debug, Default)]
-pub(super) struct Background {
+pub(super) struct JobFacts {
     /// Its runs that the journal knows.
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<KnownRun>,
     /// Other attempts, of the same job as far as is known, may have started a run that nobody knows
     /// of.
     pub(super) others: bool,
@@ -59,13 +59,13 @@ pub(super) enum Testimony {
     Silent,
 }
 
-impl Run {
+impl KnownRun {
     /// The run as a list of actions shows it.
-    pub(super) fn of(action: ActionId, actions: &[Action]) -> Run {
+    pub(super) fn of(action: ActionId, actions: &[Action]) -> KnownRun {
         let shown = actions.iter().find(|shown| shown.id == Some(action));
         let started = shown.and_then(Action::started);
         let finished = shown.and_then(|shown| shown.finished_at.as_deref()?.parse().ok());
-        Run { action, started, finished }
+        KnownRun { action, started, finished }
     }
 
     /// Returns true when a record shows an instant of this run.
@@ -83,7 +83,7 @@ impl Run {
 
 /// Returns the testimony of a record that was read when it was too late for the attempt to take
 /// effect, or that says early that the job ran.
-pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Background) -> Testimony {
+pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &JobFacts) -> Testimony {
     let from = attempt.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN);
     let Some((updated_at, last)) =
         record.updated_at.zip(background.runs.iter().max_by_key(|run| run.started))
@@ -127,7 +127,7 @@ pub(super) fn weigh(
         // Somebody else may have run the job, in the hours in which the attempt may have.
         (Verdict::Unknown, Testimony::Ran) if fitting.is_empty() => Verdict::Unknown,
         (Verdict::Unknown, Testimony::Ran) => {
-            let run = |action: &Action| action.id.map(|id| Run::of(id, std::slice::from_ref(action)));
+            let run = |action: &Action| action.id.map(|id| KnownRun::of(id, std::slice::from_ref(action)));
             let mut shown =
                 fitting.iter().filter(|action| run(action).is_some_and(|run| run.is_shown_by(record)));
             let only = shown.next().filter(|_| shown.next().is_none());
@@ -176,7 +176,7 @@ mod tests {
     /// The truth of a world, against which a statement is held.
     #[derive(Clone, Debug)]
     struct Truth {
-        attempts: Vec<Told>,
+        attempts: Vec<SampleEvidence>,
         jobs: Vec<Known>,
         /// Somebody runs other jobs of the stack with our token: so many seconds after an attempt
         /// left, by its number. Who does so has done so before.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    struct Told {
+    struct SampleEvidence {
         job: usize,
         left: i64,
         effect: Option<i64>,
@@ -233,7 +233,7 @@ mod tests {
     fn truths() -> impl Strategy<Value = Truth> {
         let effect = proptest::option::weighted(0.5, 0..SETTLES);
         let told = (0..3usize, 0..200i64, effect, 1..400i64);
-        let told = told.prop_map(|(job, left, effect, lasts)| Told { job, left, effect, lasts });
+        let told = told.prop_map(|(job, left, effect, lasts)| SampleEvidence { job, left, effect, lasts });
         let edited = proptest::option::weighted(0.3, 1..260i64);
         let known = (any::<bool>(), any::<bool>(), any::<bool>(), edited)
             .prop_map(|(moves, at_end, learnt, edited)| Known { moves, at_end, learnt, edited });
@@ -269,9 +269,9 @@ mod tests {
             let (told, attempt) = (&truth.attempts[place], &attempts[place]);
             let known = &truth.jobs[told.job];
             let record = truth.record(told.job);
-            let run = Run::of(CERTAIN[told.job].0, &actions);
+            let run = KnownRun::of(CERTAIN[told.job].0, &actions);
             let is_of_job = |other: usize| other != place && truth.attempts[other].job == told.job;
-            let background = Background {
+            let background = JobFacts {
                 runs: vec![run],
                 others: (0..attempts.len()).any(is_of_job),
                 moved_with: (known.moves && known.learnt).then_some(run.action),
@@ -309,7 +309,7 @@ mod tests {
     /// One job, one attempt of second 100, and somebody who uses the token in the same second.
     fn shared(effect: Option<i64>, moves: bool, learnt: bool) -> Truth {
         Truth {
-            attempts: vec![Told { job: 0, left: 100, effect, lasts: 5 }],
+            attempts: vec![SampleEvidence { job: 0, left: 100, effect, lasts: 5 }],
             jobs: vec![Known { moves, at_end: false, learnt, edited: None }; 3],
             people: vec![(0, 0)],
         }

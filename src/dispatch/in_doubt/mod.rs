@@ -60,7 +60,7 @@ pub(super) use attempt::{FormerClaim, InDoubtAttempt, InDoubtReport, Token};
 pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
 use span::{BLIND, LONGEST_EFFECT, TOLERANCE};
-use surplus::Watched;
+use surplus::SurplusWatch;
 use verdicts::SharedOut;
 
 /// An attempt may take effect for so long after it left, whatever the account's timeout: a request
@@ -96,7 +96,7 @@ pub(super) struct Doubts {
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
-    resent: BTreeMap<Key, Watched>,
+    resent: BTreeMap<Key, SurplusWatch>,
     /// The run with which a job's record was last seen to move.
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
     /// Stacks on which somebody else was seen to start jobs with our user, and when last.

@@ -5,13 +5,13 @@ use std::collections::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::Token;
-use super::evidence::{Background, Run, testify, weigh};
+use super::evidence::{JobFacts, KnownRun, testify, weigh};
 use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
 use super::span::{LONGEST_EFFECT, moved, spread};
 use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
-use crate::dispatch::listing::{Ahead, Reading};
+use crate::dispatch::listing::{Ahead, ListReading};
 use crate::dispatch::{Dispatch, Id, InFlight};
 use crate::journal::{ClockOf, Key, Known};
 use crate::schedule::{AccountName, JobUid, StackUid};
@@ -29,8 +29,8 @@ pub(super) struct SharedOut {
 
 /// The facts about a stack at the time when its attempts are judged.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) reading: Reading,
+pub(super) struct StackFacts {
+    pub(super) reading: ListReading,
     /// The list is as it was then, or newer.
     pub(super) since: Mono,
     /// The requests that were in flight then.
@@ -72,10 +72,10 @@ impl Dispatch {
     pub(super) fn verdicts(
         &self,
         (account, stack): &(AccountName, StackUid),
-        found: &Found,
+        found: &StackFacts,
         now: Now,
     ) -> Verdicts {
-        let Found { reading, since, in_flight, known, records } = found;
+        let StackFacts { reading, since, in_flight, known, records } = found;
         let since = *since;
         let ahead = reading.ahead(now);
         let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
@@ -159,8 +159,8 @@ impl Dispatch {
                     let may_be_of_job =
                         |other: usize| other != place && jobs[other].is_none_or(|its| its == job);
                     let of_job = known.jobs.iter().filter(|(_, its)| *its == job);
-                    let background = Background {
-                        runs: of_job.map(|(&action, _)| Run::of(action, &reading.actions)).collect(),
+                    let background = JobFacts {
+                        runs: of_job.map(|(&action, _)| KnownRun::of(action, &reading.actions)).collect(),
                         others: (0..attempts.len()).any(may_be_of_job),
                         moved_with: self.doubts.moved_with.get(&(stack.clone(), job.clone())).copied(),
                     };

@@ -20,7 +20,7 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
-use self::shared::Shared;
+use self::shared::SharedValues;
 use self::values::Expected;
 use super::Schedule;
 use super::content::CalendarFiles;
@@ -54,7 +54,7 @@ pub(super) fn schedule(
     report: &mut Report,
 ) -> (Schedule, Places) {
     let places = Places::default();
-    let (zones, shared) = (HashMap::new(), Shared::default());
+    let (zones, shared) = (HashMap::new(), SharedValues::default());
     let mut validator = Validator { source, report, files, sources, zones, shared, places };
     let schedule = validator.whole(roots);
     (schedule, validator.places)
@@ -70,7 +70,7 @@ struct Validator<'s, 'r> {
     /// Cache of zones by name: the zone, or the text to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
     /// Expressions and stacks that entries have in common.
-    shared: Shared,
+    shared: SharedValues,
     /// The places of the entries and their expressions, in the file's order.
     places: Places,
 }

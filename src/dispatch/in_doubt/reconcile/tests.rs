@@ -152,7 +152,7 @@ fn who_was_seen_to_share_the_user_before_may_have_started_an_action() {
 /// The truth that the verdicts are held against.
 #[derive(Clone, Debug)]
 struct Truth {
-    attempts: Vec<Told>,
+    attempts: Vec<SampleAttempt>,
     /// Runs of others: the second, whether with our user, whether through the API.
     others: Vec<(i64, bool, bool)>,
     learned: bool,
@@ -161,7 +161,7 @@ struct Truth {
 
 /// An attempt: when it left, how long its answer was waited for, and when it started an action.
 #[derive(Clone, Debug)]
-struct Told {
+struct SampleAttempt {
     left: i64,
     waited: i64,
     effect: Option<i64>,
@@ -176,7 +176,7 @@ fn truths(with_our_user: bool) -> impl Strategy<Value = Truth> {
     let told = told.prop_map(|(left, waited, effect, standing)| {
         #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
         let effect = effect.map(|part| left + (part * (waited + SETTLES) as f64) as i64);
-        Told { left, waited, effect, standing }
+        SampleAttempt { left, waited, effect, standing }
     });
     let others = proptest::collection::vec((0..220i64, any::<bool>(), any::<bool>()), 0..3);
     (proptest::collection::vec(told, 1..6), others, any::<bool>(), 30..260i64).prop_map(
