@@ -15,7 +15,7 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
     Claim, Claimed, ClockOf, Cursor, Definition, Handover, JournalError, Key, Known, Origin, Pause,
-    Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed, Watch,
+    Recovered, Refused, Repeat, Repetition, Resent, ResentWatch, State, Successor, Transition, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -261,7 +261,7 @@ fn resent_row(row: &Row<'_>) -> rusqlite::Result<Resent> {
         key: Key::new(entry_name(row, 1)?, required(row, 0)?).in_pass(row.get(2)?),
         stack: named(row, 3, StackUid::new)?,
         surplus: action_id(row, 4)?,
-        watch: watch.as_deref().and_then(Watch::of_saved),
+        watch: watch.as_deref().and_then(ResentWatch::of_saved),
     })
 }
 
@@ -480,7 +480,7 @@ impl RowsWriting<'_> {
                 pass,
                 resent.stack.as_str(),
                 resent.surplus.map(u64::cast_signed),
-                resent.watch.as_ref().map(Watch::saved),
+                resent.watch.as_ref().map(ResentWatch::saved),
             ])?;
         Ok(())
     }
