@@ -17,7 +17,7 @@ use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::span::TimeSpan;
 use super::table::{Align, Cell, Column, Table};
 use crate::audit::{Audit, Counts, Judged, Online, Plan, Scope, Verdict};
@@ -161,7 +161,7 @@ fn audited(
     if let Some(online) = online {
         audit = audit.against(online, &schedule.entries);
     }
-    let mut progress = Progress::of("reading the journal");
+    let mut progress = ProgressLine::of("reading the journal");
     let whole = span.until.duration_since(span.from).as_secs().unsigned_abs();
     let mut read = 0_u64;
     // From the journal's beginning: the first row of an entry tells from when on it is known.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use super::span::{SpanError, TimeSpan};
 use crate::journal::UsualRuns;
 use crate::log;
@@ -119,8 +119,8 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     let mut out = BufWriter::new(anstream::stdout().lock());
     // Lines on the same terminal tell how far it is, and would mix with the bar.
     let mut progress = match args.quiet || !io::stdout().is_terminal() {
-        true => Progress::of("rehearsing"),
-        false => Progress::hidden(),
+        true => ProgressLine::of("rehearsing"),
+        false => ProgressLine::hidden(),
     };
     let width = output::columns();
     let rehearsed = run(args, &loaded.schedule, Timestamp::now(), format, width, &mut progress, &mut out);
@@ -142,7 +142,7 @@ fn run(
     now: Timestamp,
     format: Format,
     columns: Option<usize>,
-    progress: &mut Progress,
+    progress: &mut ProgressLine,
     out: &mut dyn Write,
 ) -> Result<(), RehearseError> {
     let TimeSpan { from, until } = TimeSpan::new(
@@ -154,7 +154,7 @@ fn run(
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
     let mut form = match format {
-        Format::Text => log::Form::Text(log::Page::new(columns, true)),
+        Format::Text => log::Form::Text(log::TextPage::new(columns, true)),
         Format::Json => log::Form::Json,
     };
     let mut ended_at = from;

@@ -15,7 +15,7 @@ use super::request::NotReady;
 use crate::dispatch::AccountStanding;
 use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
-use crate::log::Gap;
+use crate::log::LogGap;
 use crate::log::words::duration;
 use crate::schedule::{Account, AccountName, EntryName, ListEnding, TokenSource};
 
@@ -83,7 +83,7 @@ pub(crate) struct States<'a> {
     /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// Lines that the log lacks. `None` once the log has told of them.
-    pub(crate) log: Option<Gap>,
+    pub(crate) log: Option<LogGap>,
     pub(crate) accounts: &'a [(AccountName, AccountStanding)],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
@@ -365,7 +365,7 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
     problem(ProblemKind::ScheduleNotInUse, Some(unused.since), what, &concerns, remedy)
 }
 
-fn log(gap: Gap) -> Attention {
+fn log(gap: LogGap) -> Attention {
     let lines = if gap.lines == 1 { "1 line is".to_owned() } else { format!("{} lines are", gap.lines) };
     let what = format!("nobody reads the log: {lines} dropped");
     let remedy = "See to the process that reads the daemon's stdout, as `ps` and the unit show it. `stackcron history` has \

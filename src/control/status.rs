@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attention, States, attention};
 use super::journal_reading::JournalReading;
 use super::request::{NotReady, Snapshot};
-use crate::dispatch::{AccountStanding, Waiting, Waits};
+use crate::dispatch::{AccountStanding, WaitingOccurrence, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
@@ -502,7 +502,7 @@ fn waiting_of(standing: &AccountStanding) -> BTreeMap<String, usize> {
     standing.gauges.waiting.iter().map(|&(priority, count)| (word(priority).to_owned(), count)).collect()
 }
 
-fn waiting(waiting: &Waiting) -> WaitingStatus {
+fn waiting(waiting: &WaitingOccurrence) -> WaitingStatus {
     let (reason, until) = match waiting.waits {
         Waits::Quota { until } => (Reason::Quota.as_str(), until),
         Waits::Turn | Waits::Stack(None) => ("turn", None),

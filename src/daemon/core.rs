@@ -13,7 +13,9 @@ use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::dispatch::{self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Waiting};
+use crate::dispatch::{
+    self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, WaitingOccurrence,
+};
 use crate::journal::{Claim, EndedTerm, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
@@ -643,7 +645,7 @@ impl Core {
     }
 
     /// Returns up to `most` occurrences that wait, with the reason, a fair share of each account.
-    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<WaitingOccurrence> {
         self.dispatch.waiting(most, now)
     }
 
@@ -691,7 +693,7 @@ impl Core {
     }
 
     /// Returns each account's quota, to be kept for the next process.
-    pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::SavedQuota)> {
         self.dispatch.quotas()
     }
 }

@@ -31,7 +31,7 @@ use crate::control::{ControlReceiver, ControlRequest, FireError, FireRequest, No
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
-use crate::log::Progress;
+use crate::log::LogProgress;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded, ScheduleShrunk,
 };
@@ -46,7 +46,7 @@ const SAID: Duration = Duration::from_millis(500);
 /// State that all loops share.
 pub(super) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
-    log: Progress,
+    log: LogProgress,
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Returns the progress of the thread that writes the log.
-    pub(super) fn log(&self) -> Progress {
+    pub(super) fn log(&self) -> LogProgress {
         self.log.clone()
     }
 

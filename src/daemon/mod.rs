@@ -100,7 +100,7 @@ pub struct Setup {
     /// The service manager that started the daemon.
     pub notifier: Notifier,
     /// Progress of the thread that writes the log.
-    pub log: log::Progress,
+    pub log: log::LogProgress,
     /// Tells whether the schedule file on disk is the schedule that is fired.
     pub on_disk: OnDisk,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::admission::{Admission, Came};
 use super::follow::{Follow, Following, Room};
 use super::occurrences::AccountQueue;
-use super::standing::{AccountStanding, Gauges, Refused};
+use super::standing::{AccountStanding, FinalRefusal, Gauges};
 use super::trouble::Trouble;
 use super::{Effect, log};
 use crate::clock::{Mono, Now};
@@ -25,7 +25,7 @@ pub(super) struct AccountAccess {
     pub(super) follow: Follow,
     pub(super) token: TokenInUse,
     /// The API's last final refusal.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<FinalRefusal>,
     pub(super) trouble: Trouble,
 }
 
@@ -108,20 +108,20 @@ impl AccountAccess {
     }
 
     /// Returns true when the saved state is surely of the quota that this account draws on.
-    pub(super) fn draws_on(&self, saved: &quota::Saved) -> bool {
+    pub(super) fn draws_on(&self, saved: &quota::SavedQuota) -> bool {
         saved.user.as_ref().is_some_and(|user| *user == whose(&self.account))
     }
 
     /// Goes on with what a former process knew of the quota, if it is the same one.
-    pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
+    pub(super) fn restore(&mut self, saved: quota::SavedQuota, ending: Ending, now: Now) {
         if saved.user.as_ref().is_none_or(|user| *user == whose(&self.account)) {
             self.admission.quota = Quota::restore(self.account.quota, saved, ending, now);
         }
     }
 
     /// Returns the state of the quota, for the next process.
-    pub(super) fn save(&self) -> quota::Saved {
-        quota::Saved { user: Some(whose(&self.account)), ..self.quota().save() }
+    pub(super) fn save(&self) -> quota::SavedQuota {
+        quota::SavedQuota { user: Some(whose(&self.account)), ..self.quota().save() }
     }
 
     /// Asks for an action later.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::admission::Came;
 use super::stack_state::{ANSWERED_WITHIN, BELIEVED, EVERY, StackVerdict, Subject};
-use super::{Dispatch, Effect, Id, InFlight, Place, Planned, Request, RequestId, log};
+use super::{Dispatch, Effect, Id, InFlight, PendingPlace, Planned, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Looked, Obstacle, Reply};
 use crate::log::event::{OccurrenceWaiting, StackUnasked};
@@ -92,7 +92,7 @@ impl Dispatch {
                 Turn::GoesUnseen(missing, error)
             }
             _ => {
-                self.occurrences.move_to(id, Place::Stack);
+                self.occurrences.move_to(id, PendingPlace::Stack);
                 Turn::Stays
             }
         }
@@ -160,8 +160,8 @@ impl Dispatch {
             }));
             effects.extend(pending.record_waiting(obstacle.into()));
         }
-        if pending.place() != Place::Stack {
-            self.occurrences.move_to(id, Place::Stack);
+        if pending.place() != PendingPlace::Stack {
+            self.occurrences.move_to(id, PendingPlace::Stack);
         }
     }
 
@@ -176,7 +176,9 @@ impl Dispatch {
                 StackVerdict::Obstacle(obstacle) => self.meets(id, obstacle, now, effects),
                 StackVerdict::Unknown(missing)
                     if missing.iter().any(|other| self.looks.is_under_way(other)) => {}
-                StackVerdict::Unknown(_) | StackVerdict::Clear => self.occurrences.move_to(id, Place::Ready),
+                StackVerdict::Unknown(_) | StackVerdict::Clear => {
+                    self.occurrences.move_to(id, PendingPlace::Ready)
+                }
             }
         }
         let interval = self.interval(&subject.account);
@@ -197,7 +199,7 @@ impl Dispatch {
     /// Gives the occurrences that wait for a subject their turn again.
     fn send_on(&mut self, subject: &Subject) {
         for id in self.occurrences.kept(subject) {
-            self.occurrences.move_to(id, Place::Ready);
+            self.occurrences.move_to(id, PendingPlace::Ready);
         }
     }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::linked_key::LinkedKey;
-use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
+use super::{Dispatch, Effect, History, Id, Pending, PendingPlace, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
 use crate::log::event::{OccurrenceSkipped, OccurrenceUnknown, Seldom};
@@ -256,7 +256,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let goes_no_more = |pending: &Pending| {
-            pending.first() < newer && !matches!(pending.place(), Place::Sending | Place::Doubt)
+            pending.first() < newer && !matches!(pending.place(), PendingPlace::Sending | PendingPlace::Doubt)
         };
         let repetitions = self.occurrences.repetitions(entry);
         let over: Vec<Id> =

@@ -58,13 +58,13 @@ pub(crate) struct AccountStanding {
     pub(crate) following: usize,
     /// Occurrences that their own policies hold: `overlap: queue` and `stack_state`.
     pub(crate) held: usize,
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<FinalRefusal>,
     pub(crate) trouble: Trouble,
 }
 
 /// A final refusal by the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct FinalRefusal {
     pub(crate) entry: EntryName,
     pub(crate) at: Timestamp,
     pub(crate) status: u16,
@@ -74,7 +74,7 @@ pub(crate) struct Refused {
 
 /// An occurrence that is due and not sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingOccurrence {
     pub(crate) entry: Arc<Entry>,
     pub(crate) scheduled_at: Timestamp,
     /// The pass of the wall clock through that instant.
@@ -120,7 +120,7 @@ impl Dispatch {
 
     /// Returns some of the waiting occurrences with the reason of each: of each account a fair
     /// share and at least one.
-    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<WaitingOccurrence> {
         let waits = |(name, access): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
             let mut waits = queue.waits(access.admission.closed_until(Purpose::Fire), now).peekable();
@@ -131,7 +131,7 @@ impl Dispatch {
         let each = busy.into_iter().flat_map(|waits| waits.take(share));
         let waiting = each.filter_map(|(id, waits)| {
             let pending = self.occurrences.get(id)?;
-            Some(Waiting {
+            Some(WaitingOccurrence {
                 entry: Arc::clone(&pending.entry),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass,

@@ -42,7 +42,7 @@ pub(super) struct InboxClosed;
 
 /// Asks the thread.
 #[derive(Debug)]
-pub(super) struct Sender<T> {
+pub(super) struct InboxSender<T> {
     shared: Arc<InboxState<T>>,
     /// A group of this many requests is handled without waiting for more.
     group: usize,
@@ -50,7 +50,7 @@ pub(super) struct Sender<T> {
 
 /// The thread's end.
 #[derive(Debug)]
-pub(super) struct Receiver<T>(Arc<InboxState<T>>);
+pub(super) struct InboxReceiver<T>(Arc<InboxState<T>>);
 
 /// The outcome of waiting.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,11 +64,11 @@ pub(super) enum Waited {
 }
 
 /// The two ends.
-pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
+pub(super) fn inbox<T>(group: usize) -> (InboxSender<T>, InboxReceiver<T>) {
     let queue =
         InboxQueue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
     let shared = Arc::new(InboxState { queue: Mutex::new(queue), changed: Condvar::new() });
-    (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
+    (InboxSender { shared: Arc::clone(&shared), group }, InboxReceiver(shared))
 }
 
 impl<T> InboxState<T> {
@@ -78,7 +78,7 @@ impl<T> InboxState<T> {
     }
 }
 
-impl<T> Sender<T> {
+impl<T> InboxSender<T> {
     /// Puts a request in, behind the others.
     pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), InboxClosed> {
         let mut queue = self.shared.lock();
@@ -99,21 +99,21 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Sender<T> {
+impl<T> Clone for InboxSender<T> {
+    fn clone(&self) -> InboxSender<T> {
         self.shared.lock().senders += 1;
-        Sender { shared: Arc::clone(&self.shared), group: self.group }
+        InboxSender { shared: Arc::clone(&self.shared), group: self.group }
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T> Drop for InboxSender<T> {
     fn drop(&mut self) {
         self.shared.lock().senders -= 1;
         self.shared.changed.notify_one();
     }
 }
 
-impl<T> Receiver<T> {
+impl<T> InboxReceiver<T> {
     /// Takes all items out.
     pub(super) fn take(&self) -> VecDeque<T> {
         let mut queue = self.0.lock();
@@ -166,7 +166,7 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T> Drop for InboxReceiver<T> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
         queue.receiver = false;

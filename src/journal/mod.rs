@@ -509,7 +509,7 @@ pub struct Recovered {
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
     /// The saved quota of each account.
-    pub quotas: Vec<(AccountName, quota::Saved)>,
+    pub quotas: Vec<(AccountName, quota::SavedQuota)>,
     /// The clock that these instants were read from.
     pub clock: ClockOf,
 }

@@ -47,7 +47,7 @@ pub(crate) enum Write<'a> {
     /// Moves of occurrences, in their order.
     Steps(&'a [(Key, Transition)]),
     /// The state of an account's quota.
-    Quota(&'a AccountName, &'a quota::Saved),
+    Quota(&'a AccountName, &'a quota::SavedQuota),
     /// Occurrences, and the cursor. `None`: the cursor stands, as for what a person asks for.
     Claim(Option<Cursor>, &'a [Claim]),
     /// The end of an occurrence, with what is claimed by it.

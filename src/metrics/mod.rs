@@ -181,7 +181,7 @@ pub struct Metrics {
     clock_jumps: Counter,
     lines_dropped: Counter,
     /// Counts the lines that are dropped. Empty until [`Metrics::follow`].
-    log: OnceLock<log::Progress>,
+    log: OnceLock<log::LogProgress>,
 }
 
 impl Metrics {
@@ -372,7 +372,7 @@ impl Metrics {
     }
 
     /// Counts what the log drops. Its first caller counts.
-    pub(crate) fn follow(&self, log: log::Progress) {
+    pub(crate) fn follow(&self, log: log::LogProgress) {
         let _ = self.log.set(log);
     }
 

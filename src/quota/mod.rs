@@ -44,15 +44,15 @@ use crate::schedule::QuotaSettings;
 use burst::{Burst, Gate};
 use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
-use ledger::Ledger;
+use ledger::QuotaLedger;
 use limiter::Limiter;
-pub use saved::{Saved, SavedTold, SavedUse};
+pub use saved::{SavedQuota, SavedTold, SavedUse};
 pub use terms::{
     Change, Ending, Purpose, QuotaAnswer, QuotaVerdict, Refusal, Throttle, ThrottleWords, Ticket, Until,
     WaitCause,
 };
+use window::QuotaWindow;
 pub use window::SavedWindow;
-use window::Window;
 
 /// Percentage of a window's usable requests that follow-up and checks may use together, so that
 /// fires find room.
@@ -88,10 +88,10 @@ pub struct Quota {
     background_burst: Burst,
     limit: u32,
     belief: QuotaEstimate,
-    ledger: Ledger,
-    window: Window,
+    ledger: QuotaLedger,
+    window: QuotaWindow,
     /// The ledger's requests that were no fires.
-    background: Ledger,
+    background: QuotaLedger,
     background_in_flight: u32,
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
@@ -138,9 +138,9 @@ impl Quota {
             background_burst: Burst::default(),
             limit: settings.limit,
             belief: QuotaEstimate::default(),
-            ledger: Ledger::new(settings.window),
-            window: Window::new(settings.window),
-            background: Ledger::new(settings.window),
+            ledger: QuotaLedger::new(settings.window),
+            window: QuotaWindow::new(settings.window),
+            background: QuotaLedger::new(settings.window),
             background_in_flight: 0,
             limiter: Limiter::new(settings.limit),
             probe: None,

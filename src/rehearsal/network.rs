@@ -78,7 +78,7 @@ enum Stop {
     /// At the API.
     Api(Box<Flight>, sandbox::SandboxRequest),
     /// At the API, to take effect late. Its client may have given up.
-    Effect(sandbox::Ticket, Option<Box<Flight>>),
+    Effect(sandbox::SandboxTicket, Option<Box<Flight>>),
     /// Back at the daemon.
     Daemon(Box<Flight>, Result<sandbox::Reply, Lost>),
 }

@@ -31,13 +31,13 @@ pub(super) fn routes() -> Router<Arc<SandboxShared>> {
 }
 
 #[derive(Deserialize)]
-struct Started {
+struct StartedSandbox {
     started: Option<usize>,
 }
 
 async fn ledger(
     State(shared): State<Arc<SandboxShared>>,
-    Query(Started { started }): Query<Started>,
+    Query(StartedSandbox { started }): Query<StartedSandbox>,
 ) -> Json<Ledger> {
     let wanted = started.unwrap_or(0);
     Json(shared.wait_for(|state| state.started() >= wanted).await)
@@ -70,21 +70,21 @@ async fn set_limit(State(shared): State<Arc<SandboxShared>>, Query(amount): Quer
 }
 
 #[derive(Deserialize)]
-struct Stretch {
+struct FaultSpan {
     stack: String,
     /// A duration, as `20s`.
     r#for: String,
 }
 
-async fn deploy(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<Stretch>) -> Response {
+async fn deploy(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<FaultSpan>) -> Response {
     occupy(&shared, &stretch, Occupation::Deployment)
 }
 
-async fn maintain(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<Stretch>) -> Response {
+async fn maintain(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<FaultSpan>) -> Response {
     occupy(&shared, &stretch, Occupation::Maintenance)
 }
 
-fn occupy(shared: &SandboxShared, Stretch { stack, r#for }: &Stretch, with: Occupation) -> Response {
+fn occupy(shared: &SandboxShared, FaultSpan { stack, r#for }: &FaultSpan, with: Occupation) -> Response {
     let Ok(lasts) = duration::parse(r#for) else {
         return (StatusCode::BAD_REQUEST, "write for=DURATION, as for=20s\n").into_response();
     };

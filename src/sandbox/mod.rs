@@ -41,6 +41,6 @@ pub use server::Sandbox;
 pub use settings::{
     ActionEnding, ActionsOrder, DEFAULT_TOKEN, Job, Scope, Settings, Stack, Token, Unknown, User,
 };
-pub use state::{SandboxAnswer, State, Ticket};
+pub use state::{SandboxAnswer, SandboxTicket, State};
 pub use window::{Quota, WindowKind};
 pub use world::{ActionRecord, Occupation};

@@ -23,7 +23,7 @@ use super::http::{BASE, Delivery, Reply, SandboxRequest};
 use super::ledger::{Ledger, Record};
 use super::settings::Settings;
 use super::state::{SandboxAnswer, State};
-use super::wire::{Script, ScriptSlot, Wire, WireEnd};
+use super::wire::{SandboxWire, Script, ScriptSlot, WireEnd};
 use super::world::{ActionRecord, Occupation};
 
 /// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
@@ -199,7 +199,7 @@ async fn serve(listener: TcpListener, shared: Arc<SandboxShared>, mut stopped: o
                     let _ = stream.set_nodelay(true);
                     let line = ScriptSlot::default();
                     let service = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
-                    let io = TokioIo::new(Wire::new(stream, line));
+                    let io = TokioIo::new(SandboxWire::new(stream, line));
                     connections.spawn(async move {
                         // An error here is the client's doing or a fault's, and needs no report.
                         let _ = hyper::server::conn::http1::Builder::new()

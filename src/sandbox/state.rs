@@ -53,12 +53,12 @@ pub enum SandboxAnswer {
     Reply(Reply),
     /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the
     /// client does.
-    Postponed(Duration, Ticket),
+    Postponed(Duration, SandboxTicket),
 }
 
 /// A request whose effect is still to come.
 #[derive(Debug)]
-pub struct Ticket {
+pub struct SandboxTicket {
     request: SandboxRequest,
     target: RequestTarget,
     record: usize,
@@ -147,7 +147,7 @@ impl State {
             FaultKind::Slow(after, Order::EffectLast) => Some(*after),
             _ => None,
         });
-        let ticket = Ticket { request, target, record, user, remaining, faults };
+        let ticket = SandboxTicket { request, target, record, user, remaining, faults };
         match postponed {
             Some(after) => SandboxAnswer::Postponed(after, ticket),
             None => SandboxAnswer::Reply(self.resume(ticket, now)),
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// Lets a request take effect now, and answers it.
-    pub fn resume(&mut self, ticket: Ticket, now: Timestamp) -> Reply {
+    pub fn resume(&mut self, ticket: SandboxTicket, now: Timestamp) -> Reply {
         let mut reply = match ticket.faults.iter().find_map(tamper::refusal) {
             Some(refusal) => refusal,
             None => {

@@ -42,7 +42,7 @@ use schemars::JsonSchema;
 
 use self::content::CalendarFiles;
 use self::origin::Origin;
-use self::report::{Problem, Report};
+use self::report::{Problem, ProblemReport};
 use self::sources::Sources;
 use self::words::Word;
 
@@ -76,7 +76,7 @@ impl Loaded {
     /// Adds to the warnings what in the schedule is likely not meant as it is written. What depends
     /// on time is told of the year from `now` on.
     pub fn linted(mut self, now: Timestamp) -> Loaded {
-        let mut report = Report::default();
+        let mut report = ProblemReport::default();
         for problem in lint::check(&self.schedule, &self.origin.places, now) {
             report.warning(problem);
         }
@@ -87,7 +87,7 @@ impl Loaded {
 
     /// Findings as diagnostics, each with its place in the file, in the file's order.
     pub fn diagnosed(&self, findings: Vec<Finding>) -> Vec<Diagnostic> {
-        let mut report = Report::default();
+        let mut report = ProblemReport::default();
         for Finding { code, severity, part, message, help } in findings {
             let span = self.origin.places.of(part);
             report.add(severity, Problem { code, span, message, help, related: None });
@@ -149,7 +149,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
 /// Validates the texts of the files of a schedule. `name` is what diagnostics call the whole.
 fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Result<Loaded, Rejected> {
     let mut sources = Sources::named(name);
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     // One text, so that one number says which file a place is in, and where.
     let mut whole = Cow::Borrowed("");
     let mut parts = Vec::with_capacity(texts.len());
@@ -205,7 +205,7 @@ struct Text<'t> {
 
 /// One problem that leaves nothing to validate.
 fn rejected(name: &str, text: &str, problem: Problem) -> Rejected {
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     report.error(problem);
     Rejected { diagnostics: report.finish(&Sources::of(name, text)), cut: false }
 }

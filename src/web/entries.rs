@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
-use crate::cli::why::Policies;
+use crate::cli::why::EntryPolicies;
 use crate::control::EntryStatus;
 use crate::schedule::{End, Entry, Expression, Schedule};
 
@@ -40,7 +40,7 @@ struct EntryPlan {
     /// The entries that are due when this one has ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     then: Vec<String>,
-    policies: Policies,
+    policies: EntryPolicies,
 }
 
 /// The entry that another one comes after, and how its action has to end.
@@ -66,7 +66,7 @@ impl EntryPlan {
             then: Vec::new(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
             words: entry.cron.iter().map(Expression::in_words).collect(),
-            policies: Policies::of(entry),
+            policies: EntryPolicies::of(entry),
         }
     }
 }

@@ -28,5 +28,5 @@ mod status;
 
 pub use address::WebAddress;
 pub use guard::HostName;
-pub use server::Server;
+pub use server::WebServer;
 pub use site::Site;

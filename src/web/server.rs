@@ -56,19 +56,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A place that is listened at, and not served yet.
 #[derive(Debug)]
-pub struct Server {
+pub struct WebServer {
     listener: Listener,
     address: WebAddress,
 }
 
-impl Server {
+impl WebServer {
     /// Listens. Port 0 is any free one.
     ///
     /// # Errors
     /// When the address cannot be listened on: it is in use, or not one of this machine's.
-    pub fn bind(address: &WebAddress) -> io::Result<Server> {
+    pub fn bind(address: &WebAddress) -> io::Result<WebServer> {
         let (listener, address) = Listener::bind(address)?;
-        Ok(Server { listener, address })
+        Ok(WebServer { listener, address })
     }
 
     /// The address on which the server listens.
@@ -81,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system has no thread left, or the runtime cannot watch the socket.
-    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<Serving> {
+    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<WebServing> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (began, begun) = mpsc::channel();
         let thread = thread::Builder::new().name("web".to_owned()).spawn(move || {
@@ -107,7 +107,7 @@ impl Server {
             });
         })?;
         begun.recv().unwrap_or_else(|error| Err(io::Error::other(error)))?;
-        Ok(Serving { stop: Some(stop), thread: Some(thread) })
+        Ok(WebServing { stop: Some(stop), thread: Some(thread) })
     }
 }
 
@@ -133,12 +133,12 @@ enum WatchedSocket {
 
 /// A server at work. It ends, with its connections and its socket's file, when this is dropped.
 #[derive(Debug)]
-pub struct Serving {
+pub struct WebServing {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Drop for Serving {
+impl Drop for WebServing {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {

@@ -35,7 +35,7 @@ pub(super) enum Write {
     End(Box<Handover>),
     Amend(Box<Claim>),
     Resent(Box<Resent>),
-    Quota(AccountName, Box<quota::Saved>),
+    Quota(AccountName, Box<quota::SavedQuota>),
     Claim(Claims),
     /// The claim of a person's `fire`.
     ByHand(FireByHand, Claim),

@@ -20,7 +20,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reconcile::{Attempt, CUT_OFF, Verdict};
+use super::reconcile::{Attempt, AttemptVerdict, CUT_OFF};
 use crate::cloud66::{Action, ActionId, JobRecord, JobStatus};
 
 /// A record is written so long before or after the action that it belongs to.
@@ -113,27 +113,27 @@ pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &JobFac
 /// The verdict of both witnesses. `is_over`: it is too late for the attempt to take effect.
 /// `fitting`: the actions that the attempt may own, and that began soon after it left.
 pub(super) fn weigh(
-    by_list: Verdict,
+    by_list: AttemptVerdict,
     testimony: Testimony,
     is_over: bool,
     record: &JobRecord,
     fitting: &[&Action],
-) -> Verdict {
+) -> AttemptVerdict {
     match (by_list, testimony) {
-        (Verdict::Started(_), Testimony::DidNot) if is_over => Verdict::Unknown,
+        (AttemptVerdict::Started(_), Testimony::DidNot) if is_over => AttemptVerdict::Unknown,
         // The record may lag behind the list.
-        (Verdict::Started(_), Testimony::DidNot) => Verdict::Later,
-        (Verdict::NotStarted, Testimony::Ran) => Verdict::Unknown,
+        (AttemptVerdict::Started(_), Testimony::DidNot) => AttemptVerdict::Later,
+        (AttemptVerdict::NotStarted, Testimony::Ran) => AttemptVerdict::Unknown,
         // Somebody else may have run the job, in the hours in which the attempt may have.
-        (Verdict::Unknown, Testimony::Ran) if fitting.is_empty() => Verdict::Unknown,
-        (Verdict::Unknown, Testimony::Ran) => {
+        (AttemptVerdict::Unknown, Testimony::Ran) if fitting.is_empty() => AttemptVerdict::Unknown,
+        (AttemptVerdict::Unknown, Testimony::Ran) => {
             let run = |action: &Action| action.id.map(|id| KnownRun::of(id, std::slice::from_ref(action)));
             let mut shown =
                 fitting.iter().filter(|action| run(action).is_some_and(|run| run.is_shown_by(record)));
             let only = shown.next().filter(|_| shown.next().is_none());
-            Verdict::Started(only.map(|action| Box::new((*action).clone())))
+            AttemptVerdict::Started(only.map(|action| Box::new((*action).clone())))
         }
-        (Verdict::Unknown, Testimony::DidNot) => Verdict::NotStarted,
+        (AttemptVerdict::Unknown, Testimony::DidNot) => AttemptVerdict::NotStarted,
         (verdict, _) => verdict,
     }
 }
@@ -144,7 +144,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::reconcile::{Standing, candidates, judge};
+    use super::super::reconcile::{StillPossible, candidates, judge};
     use super::*;
 
     /// An attempt takes effect at most so many seconds after its end.
@@ -206,7 +206,7 @@ mod tests {
             let left = self.attempts[place].left;
             let (from, until) = (at(left), at(left + SETTLES));
             let (near, user) = (vec![(from, until)], Some("we".to_owned()));
-            Attempt { from, until, near, user, standing: Standing::Over }
+            Attempt { from, until, near, user, standing: StillPossible::Over }
         }
 
         /// The record of a job as the API shows it when it is read.
@@ -280,16 +280,18 @@ mod tests {
             let fitting: Vec<&Action> =
                 candidates.iter().filter(|action| attempt.is_shown_by(action)).collect();
             let verdict = weigh(by_list, testimony, true, &record, &fitting);
-            certain += usize::from(!matches!(verdict, Verdict::Unknown | Verdict::Later));
+            certain += usize::from(!matches!(verdict, AttemptVerdict::Unknown | AttemptVerdict::Later));
             match verdict {
-                Verdict::NotStarted => prop_assert_eq!(told.effect, None, "{:?}: {:?}", attempt, testimony),
-                Verdict::Started(found) => {
+                AttemptVerdict::NotStarted => {
+                    prop_assert_eq!(told.effect, None, "{:?}: {:?}", attempt, testimony)
+                }
+                AttemptVerdict::Started(found) => {
                     prop_assert!(told.effect.is_some(), "{:?} did not start: {:?}", attempt, testimony);
                     if let Some(found) = found {
                         prop_assert_eq!(found.id, started[place], "of {:?}: {:?}", attempt, testimony);
                     }
                 }
-                Verdict::Unknown | Verdict::Later => {}
+                AttemptVerdict::Unknown | AttemptVerdict::Later => {}
             }
         }
         Ok(certain)
@@ -335,20 +337,20 @@ mod tests {
     #[test]
     fn witnesses_are_weighed_by_a_table() {
         let run = action(7, 100, 5);
-        let started = || Verdict::Started(Some(Box::new(run.clone())));
+        let started = || AttemptVerdict::Started(Some(Box::new(run.clone())));
         let record = JobRecord { status: Some(JobStatus::Success), updated_at: Some(at(100)) };
         for (by_list, testimony, is_over, expected) in [
             (started(), Testimony::Ran, true, started()),
             (started(), Testimony::Silent, true, started()),
-            (started(), Testimony::DidNot, true, Verdict::Unknown),
-            (started(), Testimony::DidNot, false, Verdict::Later),
-            (Verdict::NotStarted, Testimony::Ran, true, Verdict::Unknown),
-            (Verdict::NotStarted, Testimony::Silent, true, Verdict::NotStarted),
-            (Verdict::NotStarted, Testimony::DidNot, true, Verdict::NotStarted),
-            (Verdict::Unknown, Testimony::Ran, true, started()),
-            (Verdict::Unknown, Testimony::Silent, true, Verdict::Unknown),
-            (Verdict::Unknown, Testimony::DidNot, true, Verdict::NotStarted),
-            (Verdict::Later, Testimony::Ran, false, Verdict::Later),
+            (started(), Testimony::DidNot, true, AttemptVerdict::Unknown),
+            (started(), Testimony::DidNot, false, AttemptVerdict::Later),
+            (AttemptVerdict::NotStarted, Testimony::Ran, true, AttemptVerdict::Unknown),
+            (AttemptVerdict::NotStarted, Testimony::Silent, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::NotStarted, Testimony::DidNot, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::Unknown, Testimony::Ran, true, started()),
+            (AttemptVerdict::Unknown, Testimony::Silent, true, AttemptVerdict::Unknown),
+            (AttemptVerdict::Unknown, Testimony::DidNot, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::Later, Testimony::Ran, false, AttemptVerdict::Later),
         ] {
             let weighed = weigh(by_list.clone(), testimony, is_over, &record, &[&run]);
             assert_eq!(weighed, expected, "{by_list:?} and {testimony:?}");

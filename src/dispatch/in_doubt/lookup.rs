@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::reconcile::{CUT_OFF, Verdict};
+use super::reconcile::{AttemptVerdict, CUT_OFF};
 use super::span::moved;
 use super::verdicts::{Flying, StackFacts};
 use super::{Doubts, SurplusWatch};
@@ -238,9 +238,9 @@ impl Dispatch {
                 effects.push(Effect::Recall(key.0, stack, moved(since_when, -back), listed));
             }
             ListingStep::TooLong => {
-                let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))
+                let verdicts: Vec<(Id, AttemptVerdict)> = (self.doubts.of_stack(&key.0, &key.1))
                     .filter(|(_, doubt)| doubt.over_at <= since)
-                    .map(|(id, _)| (id, Verdict::Unknown))
+                    .map(|(id, _)| (id, AttemptVerdict::Unknown))
                     .collect();
                 self.carry_out(verdicts, now, effects);
                 self.was_read(&key, since, effects);
@@ -274,7 +274,7 @@ impl Dispatch {
         inquiry.failures = 0;
         let found = StackFacts { reading, since, in_flight, known, records: HashMap::new() };
         let by_list = self.verdicts(&key, &found, now).verdicts;
-        let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != Verdict::Later);
+        let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != AttemptVerdict::Later);
         let jobs: BTreeSet<JobUid> = comes_to_one
             .filter_map(|(id, _)| Some(self.occurrences.get(id)?.entry.job.clone()))
             .take(MOST_RECORDS)

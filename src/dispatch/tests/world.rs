@@ -163,7 +163,8 @@ impl World {
     /// Returns the figure that the gauge of waiting occurrences should show: every queue, walked
     /// through.
     pub(super) fn waiting(&self) -> [(Priority, usize); 3] {
-        let waits = |pending: &&Pending| matches!(pending.place(), Place::Ready | Place::Retry(_));
+        let waits =
+            |pending: &&Pending| matches!(pending.place(), PendingPlace::Ready | PendingPlace::Retry(_));
         let waiting: Vec<&Pending> = self.pending().filter(waits).collect();
         [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
             (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())

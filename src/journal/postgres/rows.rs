@@ -457,7 +457,7 @@ fn found(
     };
     for row in quotas {
         // Another version's way to write it: the quota is then learnt anew from the answers.
-        if let Ok(saved) = serde_json::from_str::<quota::Saved>(row.get(1)) {
+        if let Ok(saved) = serde_json::from_str::<quota::SavedQuota>(row.get(1)) {
             recovered.quotas.push((account_name(row.get(0))?, saved));
         }
     }

@@ -49,7 +49,7 @@ pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
 const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
-pub(super) struct Rows {
+pub(super) struct SqliteRows {
     db: Connection,
     path: PathBuf,
     lock: Lock,
@@ -67,26 +67,26 @@ struct RowCache {
 }
 
 /// A transaction. Nothing of it stays unless it is committed.
-pub(super) struct Writing<'a> {
+pub(super) struct RowsWriting<'a> {
     db: Transaction<'a>,
     cache: &'a mut RowCache,
 }
 
-impl Rows {
-    pub(super) fn new(db: Connection, path: PathBuf, lock: Lock) -> Rows {
+impl SqliteRows {
+    pub(super) fn new(db: Connection, path: PathBuf, lock: Lock) -> SqliteRows {
         db.set_prepared_statement_cache_capacity(32);
-        Rows { db, path, lock, cache: RowCache::default() }
+        SqliteRows { db, path, lock, cache: RowCache::default() }
     }
 
     /// Performs writes in one transaction. They are on disk when it returns, or none of them is in
     /// the file.
     fn transact<T>(
         &mut self,
-        writes: impl FnOnce(&mut Writing<'_>) -> rusqlite::Result<T>,
+        writes: impl FnOnce(&mut RowsWriting<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
         let cache = &mut self.cache;
         let result = self.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|db| {
-            let mut writing = Writing { db, cache };
+            let mut writing = RowsWriting { db, cache };
             let written = writes(&mut writing)?;
             writing.db.commit()?;
             Ok(written)
@@ -159,11 +159,11 @@ impl Rows {
     }
 }
 
-impl Store for Rows {
+impl Store for SqliteRows {
     /// A full disk may have room once the write-ahead log is put in its place and begun anew.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         self.lock.check()?;
-        let all = |writing: &mut Writing<'_>| writes.iter().map(|write| writing.perform(write)).collect();
+        let all = |writing: &mut RowsWriting<'_>| writes.iter().map(|write| writing.perform(write)).collect();
         match self.transact(all) {
             Err(JournalError::Full(_)) if self.checkpoint().is_ok() => self.transact(all),
             result => result,
@@ -294,7 +294,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     Ok((claim, standing))
 }
 
-impl Writing<'_> {
+impl RowsWriting<'_> {
     fn perform(&mut self, write: &Write<'_>) -> rusqlite::Result<Written> {
         match *write {
             Write::Steps(steps) => {
@@ -514,7 +514,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn save_quota(&mut self, account: &AccountName, saved: &quota::Saved) -> rusqlite::Result<()> {
+    fn save_quota(&mut self, account: &AccountName, saved: &quota::SavedQuota) -> rusqlite::Result<()> {
         let saved = serde_json::to_string(saved)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         self.db

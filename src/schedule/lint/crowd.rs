@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use super::super::Schedule;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
-use super::{Findings, WarningText, Written, Zones, expressions};
+use super::{Findings, WarningText, WrittenExpression, Zones, expressions};
 use crate::timetable::zone_name;
 
 /// Fewer occurrences in an hour are no crowd.
@@ -68,11 +68,11 @@ impl CrowdWeek {
 
     /// Returns the days of the week in a zone. There are eight, since the week begins in the middle
     /// of a day.
-    fn days_in(&self, zone: &TimeZone) -> Days {
+    fn days_in(&self, zone: &TimeZone) -> CrowdDays {
         let first = zone.to_datetime(self.start).date();
         let midnight = zone.to_offset(self.start).to_timestamp(first.at(0, 0, 0, 0)).unwrap_or(self.start);
         let dates = (0..=DAYS as i64).filter_map(|day| first.checked_add(day.days()).ok());
-        Days {
+        CrowdDays {
             dates: dates.collect(),
             midnight: (midnight.as_second() - self.start.as_second()).div_euclid(60),
         }
@@ -80,7 +80,7 @@ impl CrowdWeek {
 }
 
 /// The days of a week.
-struct Days {
+struct CrowdDays {
     dates: Vec<Date>,
     /// Midnight of the first one, in minutes from the start of the week.
     midnight: i64,
@@ -111,7 +111,7 @@ struct Same {
 }
 
 impl Shape {
-    fn of(written: &Written<'_>, of_zone: &Days, week: &CrowdWeek) -> Option<Shape> {
+    fn of(written: &WrittenExpression<'_>, of_zone: &CrowdDays, week: &CrowdWeek) -> Option<Shape> {
         let delay = i64::try_from(written.entry.delay().as_secs() / 60).ok()?;
         match written.expression.rule() {
             Rule::Calendar(calendar) => {
@@ -174,7 +174,7 @@ fn bits(mut set: u64) -> impl Iterator<Item = i64> {
 }
 
 fn alike(schedule: &Schedule, zones: &Zones<'_>, week: &CrowdWeek) -> HashMap<Shape, Same> {
-    let days: Vec<Days> = zones.all.iter().map(|zone| week.days_in(zone)).collect();
+    let days: Vec<CrowdDays> = zones.all.iter().map(|zone| week.days_in(zone)).collect();
     let mut alike: HashMap<Shape, Same> = HashMap::new();
     for written in expressions(schedule).filter(|written| !written.entry.paused) {
         if let Some(shape) = Shape::of(&written, &days[zones.of_entry[written.entry_number]], week) {
