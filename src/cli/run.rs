@@ -87,6 +87,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
+    memory::keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before anything else: without a handler SIGHUP ends the process. One that comes before the
     // daemon runs is a reload then.

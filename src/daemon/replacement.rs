@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::cloud66::Client;
 use crate::dispatch::Links;
 use crate::notify::Audience;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, NamedCalendar, Schedule, Shard};
+use crate::schedule::{AccountName, ByName, NamedCalendar, Pairs, Schedule, Shard};
 use crate::timetable::Timetable;
 
 /// Another schedule, with all that can be made of it before it takes over.
@@ -162,29 +162,15 @@ impl Difference {
     /// Compares by name: an entry with another name is another entry. An entry that is unchanged is
     /// shared from then on, so that nobody has to compare it again.
     fn share(old: &Schedule, new: &mut Schedule) -> Difference {
-        let (old, new) = (&old.entries[..], &mut new.entries[..]);
-        // Most reloads change a few neighbours. What stands above and below them as it did before
-        // is found without a search.
-        let stays = |(one, other): &(&Arc<Entry>, &Arc<Entry>)| one.name == other.name;
-        let above = old.iter().zip(&*new).take_while(stays).count();
-        let below = old[above..].iter().rev().zip(new[above..].iter().rev()).take_while(stays).count();
-        let (old_end, new_end) = (old.len() - below, new.len() - below);
-        let mut left: HashMap<&EntryName, &Arc<Entry>> =
-            old[above..old_end].iter().map(|entry| (&entry.name, entry)).collect();
-        let mut difference = Difference::default();
-        for (place, entry) in new.iter_mut().enumerate() {
-            let before = match place {
-                place if place < above => old.get(place),
-                place if place >= new_end => old.get(old_end + place - new_end),
-                _ => left.remove(&entry.name),
-            };
+        let pairs = Pairs::of(&old.entries, &new.entries);
+        let mut difference = Difference { removed: pairs.gone.len(), ..Difference::default() };
+        for (entry, before) in new.entries.iter_mut().zip(pairs.before) {
             match before {
                 None => difference.added += 1,
                 Some(before) if before != entry => difference.changed += 1,
                 Some(before) => *entry = Arc::clone(before),
             }
         }
-        difference.removed = left.len();
         difference
     }
 }
@@ -192,6 +178,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Entry;
 
     fn schedule(jobs: &str) -> Schedule {
         let file = format!("accounts: {{ main: {{ token: {{ env: T }} }} }}\njobs:\n{jobs}");
@@ -208,23 +195,6 @@ mod tests {
         );
         let difference = Difference { added: 1, removed: 1, changed: 1 };
         assert_eq!(Difference::share(&old, &mut new), difference);
-        let renamed = |names: &[&str]| {
-            let lines = names.iter().map(|n| format!("  {n}: {{ stack: s, job: {n}, cron: '@daily' }}\n"));
-            schedule(&lines.collect::<String>())
-        };
-        for (before, after, expected) in [
-            (&["a", "b", "c"][..], &["a", "c"][..], (0, 1)),
-            (&["a", "c"], &["a", "b", "c"], (1, 0)),
-            (&["a", "b", "c", "d"], &["a", "c", "b", "d"], (0, 0)),
-            (&["a", "a1", "b"], &["b", "a"], (0, 1)),
-            (&["a"], &["a", "b"], (1, 0)),
-            (&["a", "b"], &["b"], (0, 1)),
-            (&["a", "b"], &["c", "d"], (2, 2)),
-        ] {
-            let difference = Difference::share(&renamed(before), &mut renamed(after));
-            let expected = Difference { added: expected.0, removed: expected.1, changed: 0 };
-            assert_eq!(difference, expected, "{before:?} becomes {after:?}");
-        }
         let mut again = old.clone();
         again.entries = again.entries.iter().map(|entry| Arc::new(Entry::clone(entry))).collect();
         assert_eq!(Difference::share(&old, &mut again), Difference::default());

@@ -54,6 +54,7 @@ pub use ended_term::{EndedTerm, TermNumber};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::WhenReplaced;
+use in_force::DefinitionChanges;
 pub use in_force::{Definition, ForceSpan, InForce};
 pub use last_ends::LastEnds;
 pub use link::Linked;

@@ -1,5 +1,6 @@
 //! The store of a journal: rows that are written in transactions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -58,7 +59,7 @@ pub(crate) enum Write<'a> {
     Resent(&'a Resent),
     /// Writes that exactly the entries of this schedule are planned from this instant on, in this shard where
     /// there are several.
-    InForce(Timestamp, &'a Schedule),
+    InForce(Timestamp, &'a Arc<Schedule>),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.

@@ -19,6 +19,7 @@ mod place;
 pub mod render;
 mod report;
 mod origin;
+mod pairing;
 pub mod shape;
 pub mod source;
 mod sources;
@@ -56,6 +57,7 @@ pub use links::{After, Backoff, End, Followers, RetryPolicy};
 pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
+pub(crate) use pairing::Pairs;
 pub(crate) use place::one_line;
 pub use template::Template;
 

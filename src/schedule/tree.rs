@@ -152,6 +152,7 @@ impl Key<'_> {
 }
 
 /// Returns true for words that are equal, and lie at the same place of the text or both elsewhere.
+#[expect(clippy::ptr_arg, reason = "borrowed words are told from owned ones")]
 fn are_the_same(one: &Cow<'_, str>, other: &Cow<'_, str>) -> bool {
     match (one, other) {
         (Cow::Borrowed(one), Cow::Borrowed(other)) => std::ptr::eq(*one, *other),

@@ -58,7 +58,8 @@ pub(super) fn read(text: &str) -> Option<Node<'_>> {
     (reader.indent.is_none() && reader.nodes <= library::MAX_NODES).then_some(root)
 }
 
-/// Whether a character may stand in a plain text. Some others are line breaks or invisible.
+/// Returns true for a character that may stand in a plain text. Some others are line breaks or
+/// invisible.
 fn is_plain(c: char) -> bool {
     match c {
         '\n' | ' '..='~' => true,
@@ -233,7 +234,7 @@ impl<'s> Reader<'s> {
             self.at += 1;
             self.skip_blanks();
             if under_key && items.is_empty() {
-                // So the library has it.
+                // The library has the list there.
                 start = self.at;
             }
             items.push(self.value(Within::Line, depth + 1)?);
@@ -412,7 +413,7 @@ impl<'s> Reader<'s> {
     }
 }
 
-/// Whether the text behind a colon goes on as that of `http://` does.
+/// Returns true where a colon is that of `http://`.
 fn is_address(rest: &[u8]) -> bool {
     rest.starts_with(b"://")
 }
