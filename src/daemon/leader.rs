@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::{Effect, Request};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
-use crate::journal::{Definition, EndedTerm, Health, Opened, Refused, SendWatermark};
+use crate::journal::{EndedTerm, Health, Opened, Refused, SendWatermark};
 use crate::log::event::{JournalRefused, LeaseLost, LeaseReleased};
 use crate::memory;
 use crate::schedule::{AccountName, Schedule, Shard};
@@ -207,9 +207,7 @@ impl Leader {
                 Output::JournalGoesBack(cursor) => self.mark.journal_goes_back(cursor),
                 Output::SaveQuota(account, saved) => self.requests.journal.save_quota(account, *saved),
                 Output::WriteNow => self.requests.write_now(),
-                Output::InForce(since, schedule) => {
-                    self.requests.journal.in_force(since, Definition::of_all(&schedule.entries));
-                }
+                Output::InForce(since, schedule) => self.requests.journal.in_force(since, schedule),
                 Output::ClaimByHand { claim, fire } => self.requests.claim_by_hand(*claim, fire),
                 Output::Fired(asker, key) => self.askers.fired(asker, key, &mut daemon.desk),
                 Output::NotFired(asker, error) => self.askers.not_fired(asker, error),

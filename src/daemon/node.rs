@@ -136,7 +136,7 @@ pub(crate) enum Output {
     /// The journal's cursor goes back to this instant with the next claim.
     JournalGoesBack(Timestamp),
     /// The state of a quota is to be saved.
-    SaveQuota(AccountName, Box<quota::Saved>),
+    SaveQuota(AccountName, Box<quota::SavedQuota>),
     /// The journal is to write what it was given, without a wait for more.
     WriteNow,
     /// The journal is to know from which instant on is planned by this schedule.

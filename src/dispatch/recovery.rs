@@ -6,12 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::follow::Following;
-use super::in_doubt::{FormerClaim, InDoubtReport, Token};
+use super::in_doubt::{FormerClaim, InDoubtReport, TokenOwner};
 use super::linked_key::LinkedKey;
 use super::occurrences::as_sent;
 use super::policies::removed;
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, History, Id, Place, Planned, Reloaded, log};
+use super::{Dispatch, Effect, History, Id, PendingPlace, Planned, Reloaded, log};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Reached, Recovered, TermNumber, Transition};
@@ -203,7 +203,7 @@ impl Dispatch {
         let planned = Planned::new(&sent, claim.origin, at, claim.due_at);
         let history = History { attempts, waited: true, ..History::default() };
         let id = Id(self.number());
-        if !self.occurrences.enter(id, planned, history, Place::Doubt) {
+        if !self.occurrences.enter(id, planned, history, PendingPlace::Doubt) {
             return;
         }
         if let Some(pending) = self.occurrences.get_mut(id).filter(|_| !as_now) {
@@ -213,7 +213,7 @@ impl Dispatch {
             sent_at: sent_at.unwrap_or(claim.due_at),
             left: None,
             vague: sent_at.is_none(),
-            token: Token::Former,
+            token: TokenOwner::Former,
             claimed,
             error,
             status: None,
@@ -229,10 +229,12 @@ impl Dispatch {
         for id in self.occurrences.ids() {
             let Some(pending) = self.occurrences.get_mut(id) else { continue };
             match pending.place() {
-                Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
+                PendingPlace::Ready | PendingPlace::Retry(_) | PendingPlace::Held | PendingPlace::Stack
+                    if !pending.history.written =>
+                {
                     effects.extend(pending.record_waiting(Reason::Down));
                 }
-                Place::Doubt if pending.history.attempts == 0 => {
+                PendingPlace::Doubt if pending.history.attempts == 0 => {
                     let Some(sent_at) = self.doubts.sent_at(id) else { continue };
                     pending.history.attempts = 1;
                     effects.push(Effect::Record(pending.key(), Transition::Sending { attempts: 1, sent_at }));
@@ -244,7 +246,7 @@ impl Dispatch {
     }
 
     /// Returns the state of each account's quota, for the next process.
-    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
+    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::SavedQuota)> {
         self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
     }
 }

@@ -29,13 +29,13 @@ pub(crate) struct Memory {
     /// Left to an earlier pass through their instants.
     kept: BTreeSet<Key>,
     paused: BTreeMap<EntryName, Pause>,
-    quotas: BTreeMap<AccountName, quota::Saved>,
+    quotas: BTreeMap<AccountName, quota::SavedQuota>,
     resent: BTreeMap<Key, Resent>,
 }
 
 /// The row of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct MemoryRow {
     pub(crate) state: State,
     pub(crate) is_settled: bool,
     pub(crate) action: Option<ActionId>,
@@ -44,7 +44,7 @@ pub(crate) struct Row {
     pub(crate) origin: Origin,
 }
 
-impl Row {
+impl MemoryRow {
     /// The first run's instant of what repeats one, its own otherwise.
     pub(crate) fn first(&self, key: &Key) -> Timestamp {
         self.origin.first(key.scheduled_at())
@@ -139,7 +139,7 @@ impl Memory {
         None
     }
 
-    pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::Saved) {
+    pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::SavedQuota) {
         self.quotas.insert(account, saved);
     }
 
@@ -294,12 +294,12 @@ impl Memory {
     }
 
     /// Returns the row of an occurrence. `None`: it was never claimed.
-    pub(crate) fn row(&self, key: &Key) -> Option<Row> {
+    pub(crate) fn row(&self, key: &Key) -> Option<MemoryRow> {
         self.rows.get(key).map(row)
     }
 
     /// Returns the rows of all occurrences that were ever claimed, by scheduled_at.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, Row)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, MemoryRow)> {
         self.rows.iter().map(|(key, kept)| (key, row(kept)))
     }
 }
@@ -309,8 +309,8 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((claim, standing): &(Claim, Progress)) -> Row {
-    Row {
+fn row((claim, standing): &(Claim, Progress)) -> MemoryRow {
+    MemoryRow {
         state: standing.state,
         is_settled: standing.is_settled(),
         action: standing.action,
@@ -324,7 +324,7 @@ fn row((claim, standing): &(Claim, Progress)) -> Row {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Started, Watch};
+    use super::super::{Journal, Opened, ResentWatch, Started};
     use super::*;
     use crate::schedule::JobUid;
 
@@ -418,7 +418,7 @@ mod tests {
                         }
                         Ask::Quota(limit) => {
                             let account = AccountName::new("main").expect("a name");
-                            let saved = quota::Saved { limit, ..quota::Saved::default() };
+                            let saved = quota::SavedQuota { limit, ..quota::SavedQuota::default() };
                             journal.save_quota(account.clone(), saved.clone());
                             memory.save_quota(account, saved);
                         }
@@ -435,7 +435,7 @@ mod tests {
                         Ask::Resent(number, watched, surplus) => {
                             let Claim { key, account, stack, .. } = claim_of(number);
                             let (from, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
-                            let watch = Watch { account, from, first_action: surplus, until };
+                            let watch = ResentWatch { account, from, first_action: surplus, until };
                             let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
                             journal.resent(resent.clone());
                             memory.resent(&resent);

@@ -54,12 +54,13 @@ pub use ended_term::{EndedTerm, TermNumber};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::WhenReplaced;
-pub use in_force::{Definition, InForce, Span};
+use in_force::DefinitionChanges;
+pub use in_force::{Definition, ForceSpan, InForce};
 pub use last_ends::LastEnds;
 pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
-pub use resent::{Resent, Watch};
+pub use resent::{Resent, ResentWatch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};
@@ -508,7 +509,7 @@ pub struct Recovered {
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
     /// The saved quota of each account.
-    pub quotas: Vec<(AccountName, quota::Saved)>,
+    pub quotas: Vec<(AccountName, quota::SavedQuota)>,
     /// The clock that these instants were read from.
     pub clock: ClockOf,
 }

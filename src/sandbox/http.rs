@@ -12,7 +12,7 @@ pub const BASE: &str = "/api/3";
 
 /// A request as it came, nothing decoded.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct SandboxRequest {
     /// GET or POST; others find nothing.
     pub method: Method,
     /// The path, percent-encoded, `/api/3` included.
@@ -27,14 +27,14 @@ pub struct Request {
     pub body: Bytes,
 }
 
-impl Request {
+impl SandboxRequest {
     /// A request without a body.
-    pub fn new(method: Method, path: &str, token: &str) -> Request {
+    pub fn new(method: Method, path: &str, token: &str) -> SandboxRequest {
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (path, None),
         };
-        Request {
+        SandboxRequest {
             method,
             path: path.to_owned(),
             query,
@@ -200,7 +200,7 @@ impl RequestTarget {
 
 /// An answer, and how it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct SandboxReply {
     /// The HTTP status.
     pub status: u16,
     /// The headers in the order and the letter case in which they are sent, without Content-Length.
@@ -210,12 +210,12 @@ pub struct Reply {
     /// The answer is held back this long. Its effect has happened already.
     pub delay: Duration,
     /// The part of the answer that arrives, and the pieces in which it is sent.
-    pub delivery: Delivery,
+    pub delivery: SandboxDelivery,
 }
 
 /// The part of an answer that arrives at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum SandboxDelivery {
     /// All of it.
     Whole,
     /// All of it, byte by byte, with this pause after each.
@@ -228,17 +228,17 @@ pub enum Delivery {
     Nothing,
 }
 
-impl Reply {
+impl SandboxReply {
     /// A JSON answer that arrives whole and at once.
-    pub(super) fn json(status: u16, body: &impl Serialize) -> Reply {
-        Reply {
+    pub(super) fn json(status: u16, body: &impl Serialize) -> SandboxReply {
+        SandboxReply {
             status,
             headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
             // The look-alike's own types have string keys and no maps of floats: they always
             // serialize.
             body: serde_json::to_vec(body).unwrap_or_default(),
             delay: Duration::ZERO,
-            delivery: Delivery::Whole,
+            delivery: SandboxDelivery::Whole,
         }
     }
 
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     fn target(method: Method, path: &str) -> RequestTarget {
-        Request::new(method, path, "t").target()
+        SandboxRequest::new(method, path, "t").target()
     }
 
     #[test]
@@ -301,10 +301,10 @@ mod tests {
     fn arguments_come_by_query_form_or_json() {
         let run = |query: &str, content_type: Option<&str>, body: &str| {
             let path = format!("/api/3/stacks/s/jobs/j/run_now{query}");
-            Request {
+            SandboxRequest {
                 content_type: content_type.map(str::to_owned),
                 body: Bytes::copy_from_slice(body.as_bytes()),
-                ..Request::new(Method::POST, &path, "t")
+                ..SandboxRequest::new(Method::POST, &path, "t")
             }
             .job_args()
             .expect("readable arguments")

@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::found::Repairable;
 use super::report::{Runs, note};
 use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
-use crate::control::{self, AccountStatus, Answers, ClientError, ControlAnswer, FireProgress, Question};
+use crate::control::{
+    self, AccountStatus, ControlAnswer, ControlAnswers, ControlError, FireProgress, Question,
+};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
 use crate::schedule::Entry;
@@ -47,9 +49,9 @@ pub(super) struct Steps<'a> {
 /// The outcome of asking the daemon for an occurrence.
 enum ClaimOutcome {
     /// The occurrence is claimed, and these answers tell more.
-    Claimed(Answers),
+    Claimed(ControlAnswers),
     /// The daemon has gone, and may have claimed it.
-    Lost(ClientError),
+    Lost(ControlError),
     /// Something else has claimed it.
     Known,
     /// The entry's action has not finished.
@@ -122,10 +124,10 @@ impl Steps<'_> {
             control::ask(self.places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
         match asked {
             Ok((ControlAnswer::Claimed { .. }, answers)) => Ok(ClaimOutcome::Claimed(answers)),
-            Ok((other, _)) => Err(ClientError::Strange(format!("{other:?}")).into()),
-            Err(ClientError::Known(_)) => Ok(ClaimOutcome::Known),
-            Err(ClientError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
-            Err(error @ (ClientError::Gone | ClientError::Silent(_) | ClientError::Nobody { .. })) => {
+            Ok((other, _)) => Err(ControlError::Strange(format!("{other:?}")).into()),
+            Err(ControlError::Known(_)) => Ok(ClaimOutcome::Known),
+            Err(ControlError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
+            Err(error @ (ControlError::Gone | ControlError::Silent(_) | ControlError::Nobody { .. })) => {
                 Ok(ClaimOutcome::Lost(error))
             }
             Err(error) => Err(error.into()),
@@ -150,7 +152,7 @@ impl Steps<'_> {
 
     /// Waits until an occurrence that is claimed has come to its end: by the journal, which a
     /// restart of the daemon leaves as it is. The daemon's answers tell what is waited for.
-    fn ends(&self, key: &Key, mut answers: Option<Answers>) -> anyhow::Result<Record> {
+    fn ends(&self, key: &Key, mut answers: Option<ControlAnswers>) -> anyhow::Result<Record> {
         let mut gone_since: Option<Instant> = None;
         loop {
             let found = self.journal.read_records(std::slice::from_ref(key))?;

@@ -16,7 +16,7 @@ use crate::journal::memory::Memory;
 use crate::journal::{Key, Origin, Pause, Reached, Recovered, Repeat, State};
 use crate::log::Event;
 use crate::occurrence::Reason;
-use crate::quota::Answer;
+use crate::quota::QuotaAnswer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
@@ -323,7 +323,13 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    pub(super) fn ended(&mut self, number: usize, time: Duration, answer: Option<Answer>, network: &Network) {
+    pub(super) fn ended(
+        &mut self,
+        number: usize,
+        time: Duration,
+        answer: Option<QuotaAnswer>,
+        network: &Network,
+    ) {
         let sent = &self.sent[number];
         if let Some(spending) = self.spending.get_mut(&sent.account) {
             spending.ended(number, time, answer, sent.settings, network);

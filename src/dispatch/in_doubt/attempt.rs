@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reconcile::{Attempt, Standing};
+use super::reconcile::{Attempt, StillPossible};
 use super::span::{moved, spread};
 use crate::clock::{Mono, Now};
 use crate::dispatch::listing::Ahead;
@@ -40,7 +40,7 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) given_up_at: Mono,
     pub(super) error: String,
     pub(super) status: Option<u16>,
-    pub(super) token: Token,
+    pub(super) token: TokenOwner,
     /// Of a former process, which had this clock.
     pub(super) former: Option<ClockOf>,
     pub(super) claimed: Option<FormerClaim>,
@@ -56,7 +56,7 @@ pub(in crate::dispatch) struct FormerClaim {
 
 /// By whose token an attempt was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dispatch) enum Token {
+pub(in crate::dispatch) enum TokenOwner {
     /// By the one of so many reloads.
     OfReload(u32),
     /// By one of a former process.
@@ -69,7 +69,7 @@ pub(in crate::dispatch) struct InDoubtReport {
     /// When it left by the clock that nobody sets. `None`: another process sent it.
     pub(in crate::dispatch) left: Option<Mono>,
     pub(in crate::dispatch) vague: bool,
-    pub(in crate::dispatch) token: Token,
+    pub(in crate::dispatch) token: TokenOwner,
     /// `None`: no leader of a former term can say that it was not sent.
     pub(in crate::dispatch) claimed: Option<FormerClaim>,
     pub(in crate::dispatch) error: String,
@@ -112,7 +112,7 @@ impl InDoubtAttempt {
         now: Now,
         ahead: Option<Ahead>,
         user: Option<String>,
-        standing: Standing,
+        standing: StillPossible,
     ) -> Attempt {
         let (from, until) = self.span(now, ahead);
         Attempt { from, until, near: self.near(now, ahead), user, standing }

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::outcome::reconciled;
 use crate::clock::Now;
 use crate::dispatch::occurrences::WAITED;
-use crate::dispatch::{Dispatch, Effect, Id, Place};
+use crate::dispatch::{Dispatch, Effect, Id, PendingPlace};
 use crate::journal::EndedTerm;
 use crate::occurrence::{Reason, Resolution};
 use crate::schedule::CatchUp;
@@ -58,7 +58,7 @@ impl Dispatch {
         // From here on the word of the former leader says nothing of it: this one may send it.
         effects.extend(pending.record_waiting(Reason::Down));
         if pending.due_at > now.wall {
-            return self.occurrences.move_to(id, Place::Future);
+            return self.occurrences.move_to(id, PendingPlace::Future);
         }
         let is_late = now.wall.duration_since(pending.due_at) >= WAITED;
         let gives_way = is_late && pending.entry.catch_up == CatchUp::Latest && !pending.is_by_hand();

@@ -50,17 +50,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Dispatch, Effect, Id, Place, log};
+use super::{Dispatch, Effect, Id, PendingPlace, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
 use crate::journal::{ClockOf, Key};
 use crate::log::event::OccurrenceInDoubt;
 use crate::schedule::{AccountName, JobUid, StackUid};
-pub(super) use attempt::{FormerClaim, InDoubtAttempt, InDoubtReport, Token};
+pub(super) use attempt::{FormerClaim, InDoubtAttempt, InDoubtReport, TokenOwner};
 pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
 use span::{BLIND, LONGEST_EFFECT, TOLERANCE};
-use surplus::Watched;
+use surplus::SurplusWatch;
 use verdicts::SharedOut;
 
 /// An attempt may take effect for so long after it left, whatever the account's timeout: a request
@@ -96,7 +96,7 @@ pub(super) struct Doubts {
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
-    resent: BTreeMap<Key, Watched>,
+    resent: BTreeMap<Key, SurplusWatch>,
     /// The run with which a job's record was last seen to move.
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
     /// Stacks on which somebody else was seen to start jobs with our user, and when last.
@@ -155,7 +155,7 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.occurrences.move_to(id, Place::Doubt);
+        self.occurrences.move_to(id, PendingPlace::Doubt);
         let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
@@ -203,7 +203,7 @@ impl Dispatch {
             error,
             status,
             token,
-            former: (token == Token::Former).then_some(clock),
+            former: (token == TokenOwner::Former).then_some(clock),
             claimed,
         };
         self.doubts.ask_soon(&doubt.account, &doubt.stack, now);
