@@ -18,7 +18,7 @@ use serde_json::json;
 use stackcron::clock::Now;
 use stackcron::cloud66::{Action, Outcome, Reply};
 use stackcron::dispatch::{Dispatch, Effect, RequestId};
-use stackcron::quota::{Answer, Purpose, Quota};
+use stackcron::quota::{Purpose, Quota, QuotaAnswer};
 use stackcron::schedule::{QuotaSettings, Reserve, Schedule};
 use stackcron::timetable::Occurrence;
 
@@ -96,8 +96,8 @@ fn quota_decisions() -> Duration {
     begun.elapsed()
 }
 
-fn told(sent: usize) -> Answer {
-    Answer { limit: Some(LIMIT), remaining: Some(LIMIT - 1 - sent as u32), refused: None }
+fn told(sent: usize) -> QuotaAnswer {
+    QuotaAnswer { limit: Some(LIMIT), remaining: Some(LIMIT - 1 - sent as u32), refused: None }
 }
 
 /// Takes an answer in, plans one more, and sends the first of so many that wait.

@@ -64,7 +64,7 @@ pub(crate) fn let_sends_go_first(since: Instant, may_wait: impl Fn() -> bool) {
     }
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type BackgroundJob = Box<dyn FnOnce() + Send>;
 
 /// Lowers the priority of this thread. Where that is not allowed, sends share the machine with it.
 pub(crate) fn yield_to_sends() {
@@ -72,13 +72,13 @@ pub(crate) fn yield_to_sends() {
 }
 
 /// A thread that does one thing after the other, until this is dropped.
-pub(crate) struct Background(mpsc::Sender<Job>);
+pub(crate) struct Background(mpsc::Sender<BackgroundJob>);
 
 impl Background {
     /// # Errors
     /// When the system has no thread left.
     pub(crate) fn start(name: &str) -> io::Result<Background> {
-        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (jobs, inbox) = mpsc::channel::<BackgroundJob>();
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             yield_to_sends();
             for job in inbox {

@@ -264,7 +264,7 @@ fn answered(status: u16, headers: &HeaderMap, body: &[u8]) {
         QuotaSettings { limit: 3600, window: Duration::from_secs(3600), reserve: Reserve::Requests(10) };
     let mut now = Now { wall: Timestamp::UNIX_EPOCH, mono: Duration::from_secs(1) };
     let mut quota = Quota::new(settings, now);
-    let mut take_in = |told: Option<crate::quota::Answer>| {
+    let mut take_in = |told: Option<crate::quota::QuotaAnswer>| {
         now = Now { wall: now.wall + Duration::from_secs(1), mono: now.mono + Duration::from_secs(1) };
         if let (Some(told), Ok(ticket)) = (told, quota.admit(Purpose::Fire, now)) {
             quota.answered(ticket, told, now);

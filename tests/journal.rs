@@ -360,14 +360,14 @@ on_both! { async fn pauses_and_quotas_survive(place: &Place) {
     }
     opened.journal.resume(name("a")).await.expect("resumed");
     for limit in [100, 200] {
-        opened.journal.save_quota(main.clone(), quota::Saved { limit, ..quota::Saved::default() });
+        opened.journal.save_quota(main.clone(), quota::SavedQuota { limit, ..quota::SavedQuota::default() });
     }
-    opened.journal.save_quota(other.clone(), quota::Saved::default());
+    opened.journal.save_quota(other.clone(), quota::SavedQuota::default());
     opened.closed().await;
     let recovered = place.open().await.recovered.clone();
     assert_eq!(recovered.paused, [(name("b"), pause())]);
-    let newest = quota::Saved { limit: 200, ..quota::Saved::default() };
-    assert_eq!(recovered.quotas, [(other, quota::Saved::default()), (main, newest)]);
+    let newest = quota::SavedQuota { limit: 200, ..quota::SavedQuota::default() };
+    assert_eq!(recovered.quotas, [(other, quota::SavedQuota::default()), (main, newest)]);
 } }
 
 on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(place: &Place) {

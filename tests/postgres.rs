@@ -6,6 +6,7 @@ mod accounts;
 mod backfilled;
 mod contained;
 mod database;
+mod ended_terms;
 mod entering;
 mod late;
 mod outages;

@@ -8,7 +8,9 @@ mod wire;
 use axum::body::Bytes;
 use axum::http::Method;
 use jiff::Timestamp;
-use stackcron::sandbox::{Answer, DEFAULT_TOKEN, Job, Reply, Request, Sandbox, Settings, Stack, State};
+use stackcron::sandbox::{
+    DEFAULT_TOKEN, Job, Reply, Sandbox, SandboxAnswer, SandboxRequest, Settings, Stack, State,
+};
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -41,26 +43,26 @@ pub fn state(settings: &Settings) -> State {
 }
 
 pub fn get(state: &mut State, path: &str, now: Timestamp) -> Reply {
-    replied(state.handle(Request::new(Method::GET, path, DEFAULT_TOKEN), now))
+    replied(state.handle(SandboxRequest::new(Method::GET, path, DEFAULT_TOKEN), now))
 }
 
 pub fn post(state: &mut State, path: &str, now: Timestamp) -> Reply {
-    replied(state.handle(Request::new(Method::POST, path, DEFAULT_TOKEN), now))
+    replied(state.handle(SandboxRequest::new(Method::POST, path, DEFAULT_TOKEN), now))
 }
 
 pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'static str) -> Reply {
-    let request = Request {
+    let request = SandboxRequest {
         content_type: Some(content_type.to_owned()),
         body: Bytes::from_static(body.as_bytes()),
-        ..Request::new(Method::POST, path, DEFAULT_TOKEN)
+        ..SandboxRequest::new(Method::POST, path, DEFAULT_TOKEN)
     };
     replied(state.handle(request, noon()))
 }
 
-pub fn replied(answer: Answer) -> Reply {
+pub fn replied(answer: SandboxAnswer) -> Reply {
     match answer {
-        Answer::Reply(reply) => reply,
-        Answer::Postponed(after, _) => panic!("an answer at once, not after {after:?}"),
+        SandboxAnswer::Reply(reply) => reply,
+        SandboxAnswer::Postponed(after, _) => panic!("an answer at once, not after {after:?}"),
     }
 }
 

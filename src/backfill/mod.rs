@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::journal::{InForce, Key, Record, SLOW, Span, State};
+use crate::journal::{ForceSpan, InForce, Key, Record, SLOW, State};
 use crate::schedule::Entry;
 use crate::timetable::{self, excluded};
 
@@ -130,7 +130,7 @@ pub struct Planner {
     entry: Arc<Entry>,
     bounds: Bounds,
     /// When which definition of the entry was in force.
-    spans: Vec<Span>,
+    spans: Vec<ForceSpan>,
     rows: BTreeMap<Timestamp, Vec<Record>>,
 }
 

@@ -94,7 +94,7 @@ fn a_calendar_s_day_a_person_s_run_and_a_rerun_are_no_gaps() {
 #[test]
 fn what_another_schedule_had_not_due_is_no_gap() {
     let was = entry("e", "UTC", &["*/2 * * * *"]);
-    let span = |since: &str, until: Option<&str>, cron: &str| Span {
+    let span = |since: &str, until: Option<&str>, cron: &str| ForceSpan {
         entry: was.name.clone(),
         since: at(since),
         until: until.map(at),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use crate::cloud66::{CREDENTIALS, Client, ClientError, Token, TokenError};
 use crate::online::{CheckClient, Tally};
 use crate::schedule::{Account, TokenSource};
@@ -75,7 +75,7 @@ pub(super) fn ask<T>(tally: &Tally, questions: impl Future<Output = T>) -> anyho
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("the runtime for requests cannot be set up")?;
     Ok(runtime.block_on(async {
-        let mut progress = Progress::of("asking the API");
+        let mut progress = ProgressLine::of("asking the API");
         let mut frames = interval(FRAME);
         frames.set_missed_tick_behavior(MissedTickBehavior::Skip);
         tokio::pin!(questions);

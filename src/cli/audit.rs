@@ -17,8 +17,8 @@ use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use super::progress::Progress;
-use super::span::Span;
+use super::progress::ProgressLine;
+use super::span::TimeSpan;
 use super::table::{Align, Cell, Column, Table};
 use crate::audit::{Audit, Counts, Judged, Online, Plan, Scope, Verdict};
 use crate::journal::Filter;
@@ -104,12 +104,12 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     };
     let now = Timestamp::now();
     let from = args.from.unwrap_or(Moment::FromNow(-DAY));
-    let instants = Span::instant(from, &selected, now)
+    let instants = TimeSpan::instant(from, &selected, now)
         .and_then(|from| {
-            Ok((from, args.until.map_or(Ok(now), |until| Span::instant(until, &selected, now))?))
+            Ok((from, args.until.map_or(Ok(now), |until| TimeSpan::instant(until, &selected, now))?))
         })
         // The future has nothing to audit.
-        .and_then(|(from, until)| Span::new(from, until.min(now)));
+        .and_then(|(from, until)| TimeSpan::new(from, until.min(now)));
     let span = match instants {
         Ok(span) => span,
         Err(error) => return Ok(output::usage(&error)),
@@ -136,7 +136,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
 fn audited(
     args: &Args,
     schedule: &Schedule,
-    span: Span,
+    span: TimeSpan,
     online: Option<Online>,
     format: Format,
     out: &mut dyn Write,
@@ -161,7 +161,7 @@ fn audited(
     if let Some(online) = online {
         audit = audit.against(online, &schedule.entries);
     }
-    let mut progress = Progress::of("reading the journal");
+    let mut progress = ProgressLine::of("reading the journal");
     let whole = span.until.duration_since(span.from).as_secs().unsigned_abs();
     let mut read = 0_u64;
     // From the journal's beginning: the first row of an entry tells from when on it is known.
@@ -211,7 +211,7 @@ fn line(judged: &Judged, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The last record: it alone has the key `summary`.
-fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
+fn summary_line(span: TimeSpan, counts: &Counts, out: &mut dyn Write) -> io::Result<()> {
     let mut record = Map::from_iter([("summary".to_owned(), Value::Bool(true))]);
     record.extend(counted(span, counts));
     serde_json::to_writer(&mut *out, &record)?;
@@ -219,7 +219,7 @@ fn summary_line(span: Span, counts: &Counts, out: &mut dyn Write) -> io::Result<
 }
 
 /// Returns the number of instants of a span for each verdict. The keys are an interface.
-fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
+fn counted(span: TimeSpan, counts: &Counts) -> Map<String, Value> {
     let mut record = Map::new();
     record.insert("from".to_owned(), span.from.to_string().into());
     record.insert("until".to_owned(), span.until.to_string().into());
@@ -233,7 +233,12 @@ fn counted(span: Span, counts: &Counts) -> Map<String, Value> {
     record
 }
 
-fn summary(span: Span, counts: &Counts, cursor: Option<Timestamp>, out: &mut dyn Write) -> io::Result<()> {
+fn summary(
+    span: TimeSpan,
+    counts: &Counts,
+    cursor: Option<Timestamp>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let found = Verdict::ALL.into_iter().filter(|verdict| counts.of(*verdict) > 0);
     let found: Vec<String> = found
         .map(|verdict| {

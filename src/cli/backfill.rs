@@ -25,7 +25,7 @@ use super::complete;
 use super::moment::Moment;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use super::span::{Span, SpanError};
+use super::span::{SpanError, TimeSpan};
 use crate::schedule::{Entry, entries};
 
 /// Make up for the occurrences of a span that did not start, through the running daemon.
@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     };
     let now = Timestamp::now();
     let instant = |moment: Moment| moment.in_zone(&entry.timezone, now).map_err(SpanError::from);
-    let instants = instant(args.from).and_then(|from| Span::new(from, instant(args.until)?));
+    let instants = instant(args.from).and_then(|from| TimeSpan::new(from, instant(args.until)?));
     let span = match instants {
         Ok(span) if span.until > now => return Ok(output::usage(&NotPast(span.until))),
         Ok(span) => span,

@@ -59,13 +59,13 @@ pub enum Report {
 }
 
 /// The file's findings, and those of the API.
-struct Checked {
+struct CheckedSchedule {
     result: Result<Loaded, Rejected>,
     asked: Option<OnlineFindings>,
 }
 
 /// Look of the text.
-struct Look {
+struct OnlineLook {
     colour: Colour,
     /// Columns that an excerpt may have. `None`: any number.
     columns: Option<usize>,
@@ -86,7 +86,7 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
         }
         _ => None,
     };
-    let checked = Checked { result, asked };
+    let checked = CheckedSchedule { result, asked };
     let status = match checked.status() {
         Status::Done if args.strict && checked.has_warnings() => Status::Config,
         status => status,
@@ -106,7 +106,7 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     match format {
         // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.
         Format::Text => {
-            let look = Look { colour: Colour::Always, columns: output::columns() };
+            let look = OnlineLook { colour: Colour::Always, columns: output::columns() };
             checked.print_text(config, now, &look, &mut text)?;
         }
         Format::Json => checked.print_json(&mut text)?,
@@ -155,7 +155,7 @@ fn is_refused_for_an_old_token(schedule: &Schedule) -> bool {
     any
 }
 
-impl Checked {
+impl CheckedSchedule {
     /// Returns all findings in the file's order.
     fn diagnostics(&self) -> Vec<&Diagnostic> {
         let of_file = match &self.result {
@@ -184,7 +184,13 @@ impl Checked {
     }
 
     /// The diagnostics, and a line that sums them up.
-    fn print_text(&self, config: &Path, now: Timestamp, look: &Look, out: &mut impl Write) -> io::Result<()> {
+    fn print_text(
+        &self,
+        config: &Path,
+        now: Timestamp,
+        look: &OnlineLook,
+        out: &mut impl Write,
+    ) -> io::Result<()> {
         let columns = look.columns.unwrap_or(usize::MAX);
         let loaded = match &self.result {
             Ok(loaded) => loaded,
@@ -256,8 +262,8 @@ mod tests {
 
     fn text(source: &str) -> String {
         let mut out = Vec::new();
-        let checked = Checked { result: schedule::parse("s.yaml", source), asked: None };
-        let look = Look { colour: Colour::Never, columns: None };
+        let checked = CheckedSchedule { result: schedule::parse("s.yaml", source), asked: None };
+        let look = OnlineLook { colour: Colour::Never, columns: None };
         checked
             .print_text(Path::new("s.yaml"), Timestamp::UNIX_EPOCH, &look, &mut out)
             .expect("a Vec takes everything");
@@ -266,7 +272,7 @@ mod tests {
 
     fn json(source: &str) -> Vec<serde_json::Value> {
         let mut out = Vec::new();
-        let checked = Checked { result: schedule::parse("s.yaml", source), asked: None };
+        let checked = CheckedSchedule { result: schedule::parse("s.yaml", source), asked: None };
         checked.print_json(&mut out).expect("a Vec takes everything");
         let lines = out.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| serde_json::from_slice(line).expect("a record a line")).collect()

@@ -10,7 +10,7 @@ use super::complete;
 use super::output::{self, Format};
 use super::place::StatePlace;
 use super::{Status, history};
-use crate::control::{self, Answers, ClientError, ControlAnswer, FireProgress, Question};
+use crate::control::{self, ClientError, ControlAnswer, ControlAnswers, FireProgress, Question};
 use crate::journal::State;
 use crate::log::visible;
 use crate::occurrence::Reason;
@@ -91,7 +91,7 @@ const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Has it claimed. A question without an answer may have been claimed all the same: it is repeated
 /// as the same one.
-fn claim(args: &Args) -> anyhow::Result<(Answers, String, Timestamp)> {
+fn claim(args: &Args) -> anyhow::Result<(ControlAnswers, String, Timestamp)> {
     let at = instant(Timestamp::now());
     let (entry, text, wait) = (args.entry.clone(), args.args.clone(), !args.no_wait);
     let question = Question::Fire { entry, args: text, wait, at: Some(at), now: args.now };
@@ -135,7 +135,7 @@ fn instant(now: Timestamp) -> Timestamp {
 
 /// Waits until it is decided, or for so long. Returns the last that was told.
 fn watch(
-    answers: &mut Answers,
+    answers: &mut ControlAnswers,
     mut last: FireProgress,
     most: Duration,
     format: Format,

@@ -12,7 +12,7 @@ use super::moment::Moment;
 use super::output::{DEFAULT_WIDTH, Format};
 use super::place::StatePlace;
 use super::rehearse::{Suppositions, seconds};
-use super::span::{Span, SpanError};
+use super::span::{SpanError, TimeSpan};
 use super::table::{Align, Cell, Column, Table};
 use crate::journal::UsualRuns;
 use crate::rehearsal::{AccountForecast, Forecast, Peak, Suggestion, WindowForecast, suggest};
@@ -115,12 +115,12 @@ pub fn run(
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Fit, ForecastError> {
-    let from = args.from.map_or(Ok(now), |from| Span::instant(from, schedule, now))?;
+    let from = args.from.map_or(Ok(now), |from| TimeSpan::instant(from, schedule, now))?;
     let until = match args.until {
-        Some(until) => Span::instant(until, schedule, now)?,
+        Some(until) => TimeSpan::instant(until, schedule, now)?,
         None => from.checked_add(usual_span(schedule)).unwrap_or(Timestamp::MAX),
     };
-    let Span { from, until } = Span::new(from, until)?;
+    let TimeSpan { from, until } = TimeSpan::new(from, until)?;
     let conditions = args.suppositions.with_usual(usual);
     let forecast = match most {
         Some(most) => {

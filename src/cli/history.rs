@@ -102,7 +102,7 @@ enum HistoryError {
 
 /// The extent of what was printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Printed {
+enum PrintedRows {
     /// Everything that was asked for.
     All,
     /// Nothing: there is no such occurrence.
@@ -128,9 +128,9 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
         Err(error) => Err(error.into()),
         Ok(printed) => {
             let note = match printed {
-                Printed::Nothing => "the journal has no such occurrence".to_owned(),
-                Printed::Newest => format!("the newest {NEWEST}; --newest N or --since T shows others"),
-                Printed::All => return Ok(Status::Done),
+                PrintedRows::Nothing => "the journal has no such occurrence".to_owned(),
+                PrintedRows::Newest => format!("the newest {NEWEST}; --newest N or --since T shows others"),
+                PrintedRows::All => return Ok(Status::Done),
             };
             // On stderr: what reads the rows is not to take it for one.
             let faint = Style::new().dimmed();
@@ -148,7 +148,7 @@ fn told(
     format: Format,
     columns: Option<usize>,
     out: &mut dyn Write,
-) -> Result<Printed, HistoryError> {
+) -> Result<PrintedRows, HistoryError> {
     let bounds = [args.since, args.until].into_iter().flatten();
     let zone = match bounds.into_iter().any(|Bound(moment)| moment.is_local()) {
         true => schedule().and_then(|schedule| zone_of(args.entry.as_ref(), &schedule)),
@@ -179,8 +179,8 @@ fn told(
             Ok(())
         })?;
         return match stats::print(statistics, format, columns, out)? {
-            0 => Ok(Printed::Nothing),
-            _ => Ok(Printed::All),
+            0 => Ok(PrintedRows::Nothing),
+            _ => Ok(PrintedRows::All),
         };
     }
     let mut rows = Rows::new(format, columns, out);
@@ -209,9 +209,9 @@ fn told(
         if let Some(entry) = &args.entry {
             has_a_history(entry, journal, schedule)?;
         }
-        return Ok(if args.newest == Some(0) { Printed::All } else { Printed::Nothing });
+        return Ok(if args.newest == Some(0) { PrintedRows::All } else { PrintedRows::Nothing });
     }
-    Ok(if cut && args.newest.is_none() { Printed::Newest } else { Printed::All })
+    Ok(if cut && args.newest.is_none() { PrintedRows::Newest } else { PrintedRows::All })
 }
 
 /// The zone in which a local time is read: the entry's, or without an entry the one that all
@@ -373,7 +373,7 @@ pub(crate) mod tests {
         .await
     }
 
-    fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<Printed>) {
+    fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<PrintedRows>) {
         told_within(place, words, format, None)
     }
 
@@ -382,7 +382,7 @@ pub(crate) mod tests {
         words: &str,
         format: Format,
         columns: Option<usize>,
-    ) -> (String, Option<Printed>) {
+    ) -> (String, Option<PrintedRows>) {
         let words = ["history"].into_iter().chain(words.split_ascii_whitespace());
         let args = match Command::try_parse_from(words) {
             Ok(Command { args }) => args,
@@ -450,11 +450,11 @@ pub(crate) mod tests {
     async fn people_see_the_newest_fifty_and_programs_all() {
         let place = journal((0..NEWEST + 1).map(|_| ("sweep", vec![])).collect()).await;
         for (words, format, rows, printed) in [
-            ("", Format::Text, 50, Printed::Newest),
-            ("sweep --state due", Format::Text, 50, Printed::Newest),
-            ("--newest 7", Format::Text, 7, Printed::All),
-            ("--since 2026-01-01", Format::Text, 51, Printed::All),
-            ("", Format::Json, 51, Printed::All),
+            ("", Format::Text, 50, PrintedRows::Newest),
+            ("sweep --state due", Format::Text, 50, PrintedRows::Newest),
+            ("--newest 7", Format::Text, 7, PrintedRows::All),
+            ("--since 2026-01-01", Format::Text, 51, PrintedRows::All),
+            ("", Format::Json, 51, PrintedRows::All),
         ] {
             let (told, what) = told_in(place.path(), words, format);
             let last = told.lines().last().unwrap_or_default();
@@ -468,8 +468,8 @@ pub(crate) mod tests {
     async fn a_name_without_a_history_is_wrong_unless_the_schedule_has_it() {
         let place = journal(vec![("removed", vec![])]).await;
         for (words, expected, printed) in [
-            ("never-yet", "", Some(Printed::Nothing)),
-            ("removed --since 1m", "", Some(Printed::Nothing)),
+            ("never-yet", "", Some(PrintedRows::Nothing)),
+            ("removed --since 1m", "", Some(PrintedRows::Nothing)),
             ("sweap", "error: no occurrence of `sweap` is in the journal; did you mean `sweep`?\n", None),
             ("other", "error: no occurrence of `other` is in the journal\n", None),
         ] {

@@ -12,10 +12,10 @@ use jiff::tz::TimeZone;
 
 use super::Status;
 use super::jobs::yaml::{free, name_of, plain_or_quoted, quoted};
-use super::jobs::{Asker, StackJobs};
+use super::jobs::{JobsAsker, StackJobs};
 use super::output;
 use crate::schedule::{Expression, JobUid, Schedule, one_line};
-use crontab::{Crontab, CrontabLine, Form};
+use crontab::{Crontab, CrontabForm, CrontabLine};
 use matching::{Match, find};
 
 /// A crontab is a file of some kilobytes. What is larger is no crontab.
@@ -36,10 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "S")]
     stack: String,
     #[command(flatten)]
-    asker: Asker,
+    asker: JobsAsker,
     /// Whether a user stands before each command [default: told by the file's place and its lines]
     #[arg(long, value_enum, value_name = "FORM")]
-    form: Option<Form>,
+    form: Option<CrontabForm>,
 }
 
 /// Reads the crontab, asks for the stack's jobs, and prints.
@@ -52,7 +52,7 @@ pub(super) fn run(args: &Args, config: &Path) -> anyhow::Result<Status> {
         Ok(found) => found,
         Err(status) => return Ok(status),
     };
-    let form = args.form.unwrap_or_else(|| Form::guess(&args.file, &text));
+    let form = args.form.unwrap_or_else(|| CrontabForm::guess(&args.file, &text));
     let imported = Imported::from(&Crontab::read(&text, form), &found, &loaded.schedule);
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "{}", imported.summary);
@@ -106,7 +106,7 @@ impl Imported {
                 text += &format!("  # {}\n", one_line(comment));
             }
             match entry {
-                Ok(Entry { name, notes, lines }) => {
+                Ok(ImportedEntry { name, notes, lines }) => {
                     notes.iter().for_each(|note| text += &format!("  # {}\n", one_line(note)));
                     text += &format!("  {}:\n", plain_or_quoted(&free(&name, &mut taken)));
                     lines.iter().for_each(|line| text += &format!("    {}\n", one_line(line)));
@@ -127,7 +127,7 @@ impl Imported {
     }
 
     /// The entry of a line, or why there is none.
-    fn entry(line: &CrontabLine, found: &StackJobs, schedule: &Schedule) -> Result<Entry, String> {
+    fn entry(line: &CrontabLine, found: &StackJobs, schedule: &Schedule) -> Result<ImportedEntry, String> {
         let number = line.number;
         let cron = Expression::parse(&line.cron)
             .map_err(|error| format!("Line {number}: {}; {}.", error.message, error.help))?;
@@ -193,12 +193,12 @@ impl Imported {
         if schedule.accounts.len() > 1 {
             lines.push(format!("account: {}", plain_or_quoted(found.account.name.as_str())));
         }
-        Ok(Entry { name: name_of(&job.name, &job.uid), notes, lines })
+        Ok(ImportedEntry { name: name_of(&job.name, &job.uid), notes, lines })
     }
 }
 
 /// One entry, as lines of YAML.
-struct Entry {
+struct ImportedEntry {
     name: String,
     notes: Vec<String>,
     lines: Vec<String>,

@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(value_name = "STACK", add = complete::stacks())]
     stack: String,
     #[command(flatten)]
-    asker: Asker,
+    asker: JobsAsker,
     /// Print entries to paste under `jobs:`, from the jobs' own crons where they have one
     #[arg(long)]
     yaml: bool,
@@ -40,7 +40,7 @@ pub struct Args {
 
 /// The arguments that say who asks, and which of several stacks of one name is meant.
 #[derive(Clone, Debug, clap::Args)]
-pub(super) struct Asker {
+pub(super) struct JobsAsker {
     /// The account whose token asks. Need not be named where the schedule file has only one
     #[arg(long, value_name = "A", add = complete::accounts())]
     account: Option<String>,
@@ -100,7 +100,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     output::print(&out)
 }
 
-impl Asker {
+impl JobsAsker {
     /// Asks the API for the jobs of a stack. `Err` is the exit status of a failure that is already
     /// told on stderr.
     pub(super) fn jobs_of<'s>(

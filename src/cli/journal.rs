@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Status;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use super::progress::Progress;
+use super::progress::ProgressLine;
 use crate::journal::postgres::Address;
 use crate::journal::{Location, Moved, move_journal};
 use crate::schedule::{Schedule, Shard};
@@ -67,7 +67,7 @@ pub(super) fn run(command: &JournalCommand, config: &Path, format: Format) -> an
             None => return Ok(Status::Config),
         },
     };
-    let mut progress = Progress::of("moving the journal");
+    let mut progress = ProgressLine::of("moving the journal");
     // The number of rows is known only at the end.
     let moved = move_journal(&from, &to, &state_dir, &shards, |rows| progress.at(rows, rows + 1))?;
     drop(progress);

@@ -36,7 +36,7 @@ struct NoPage {
 }
 
 /// A manual page and its name, as `stackcron-why`.
-struct Page {
+struct ManPage {
     name: String,
     /// 1 for commands, 5 for files.
     section: char,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<Status>
         return Ok(Status::Done);
     }
     let asked = args.page.join("-");
-    let known = |page: &Page| page.name == asked || page.name == format!("stackcron-{asked}");
+    let known = |page: &ManPage| page.name == asked || page.name == format!("stackcron-{asked}");
     match pages.iter().find(|page| known(page) || (asked.is_empty() && page.name == "stackcron")) {
         Some(page) => output::print(page.roff.render().as_bytes()),
         None => {
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<Status>
 }
 
 /// Returns all pages: one for each command, and one for the schedule file.
-fn pages(command: clap::Command) -> Vec<Page> {
+fn pages(command: clap::Command) -> Vec<ManPage> {
     let mut program = command.disable_help_subcommand(true);
     program.build();
     let mut pages = Vec::new();

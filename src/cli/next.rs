@@ -293,12 +293,12 @@ fn note(entry: &Entry, at: Timestamp, until_due: &UntilDue) -> Option<String> {
 /// Number of occurrences in each local hour of seven days.
 struct Week {
     zone: String,
-    days: Vec<(Date, [Load; 24])>,
+    days: Vec<(Date, [WeekLoad; 24])>,
 }
 
 /// The occurrences of an hour.
 #[derive(Clone, Default)]
-struct Load {
+struct WeekLoad {
     /// Those that run.
     due: usize,
     /// Those that fall on a calendar, and are skipped.
@@ -316,7 +316,7 @@ impl Week {
         each: impl Fn(Occurrence) -> Vec<Occurrence>,
     ) -> Week {
         let first = zone.to_datetime(from).date();
-        let mut days: Vec<(Date, [Load; 24])> =
+        let mut days: Vec<(Date, [WeekLoad; 24])> =
             (0..7).filter_map(|n| Some((first.checked_add(n.days()).ok()?, Default::default()))).collect();
         let midnight = |date: Date| zone.to_timestamp(date.at(0, 0, 0, 0)).ok();
         let start = midnight(first).unwrap_or(from);
@@ -368,7 +368,7 @@ struct Hour<'a> {
 fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
     if format == Format::Json {
         for (date, hours) in &week.days {
-            for (number, Load { due, skipped, calendars }) in hours.iter().enumerate() {
+            for (number, WeekLoad { due, skipped, calendars }) in hours.iter().enumerate() {
                 let (date, timezone) = (*date, &week.zone);
                 let hour = Hour { date, hour: number, timezone, due: *due, skipped: *skipped, calendars };
                 serde_json::to_writer(&mut *out, &hour)?;
@@ -406,7 +406,7 @@ fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn W
 }
 
 /// Darker the busier an hour is.
-fn shade(Load { due, skipped, .. }: &Load, most: usize) -> char {
+fn shade(WeekLoad { due, skipped, .. }: &WeekLoad, most: usize) -> char {
     match (due * 4).div_ceil(most.max(1)) {
         0 if *skipped > 0 => 'x',
         0 => '·',

@@ -25,7 +25,7 @@ const LONGEST_NOTE: usize = 500;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    choice: Choice,
+    choice: EntryChoice,
     /// Send what is due from then on again: RFC 3339, a local time as 2026-12-01T06:00 or 06:00 in
     /// the entries' zone, or +2h
     #[arg(long, value_name = "T", allow_hyphen_values = true)]
@@ -42,12 +42,12 @@ pub(super) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ResumeArgs {
     #[command(flatten)]
-    choice: Choice,
+    choice: EntryChoice,
 }
 
 /// Which entries.
 #[derive(Clone, Debug, clap::Args)]
-struct Choice {
+struct EntryChoice {
     /// Entries by name, with `*` for any characters and `?` for one; all of them where none is
     /// given
     #[arg(value_name = "PATTERN", add = complete::entries())]
@@ -64,7 +64,7 @@ struct Choice {
 
 /// The state that the person asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum To {
+enum PauseTo {
     Paused { until: Option<Timestamp>, note: Option<String> },
     Resumed,
 }
@@ -104,17 +104,17 @@ pub(super) fn pause(args: Args, config: &Path, format: Format) -> anyhow::Result
         );
         return Ok(output::usage(error.as_ref()));
     }
-    steer(&args.choice, &places, entries, &To::Paused { until, note: args.note.clone() }, format)
+    steer(&args.choice, &places, entries, &PauseTo::Paused { until, note: args.note.clone() }, format)
 }
 
 pub(super) fn resume(args: &ResumeArgs, format: Format) -> anyhow::Result<Status> {
     let places = args.choice.place.sockets()?;
     let entries = chosen(&args.choice, &places, true)?;
-    steer(&args.choice, &places, entries, &To::Resumed, format)
+    steer(&args.choice, &places, entries, &PauseTo::Resumed, format)
 }
 
 /// The entries that are meant. One that is named by its whole name is left to the daemon to find.
-fn chosen(choice: &Choice, places: &[PathBuf], paused: bool) -> anyhow::Result<Vec<String>> {
+fn chosen(choice: &EntryChoice, places: &[PathBuf], paused: bool) -> anyhow::Result<Vec<String>> {
     if let ([name], None) = (&choice.patterns[..], &choice.stack)
         && !name.contains(['*', '?'])
     {
@@ -141,10 +141,10 @@ fn zone(moment: Moment, chosen: &[String], config: &Path) -> TimeZone {
 }
 
 fn steer(
-    choice: &Choice,
+    choice: &EntryChoice,
     places: &[PathBuf],
     entries: Vec<String>,
-    to: &To,
+    to: &PauseTo,
     format: Format,
 ) -> anyhow::Result<Status> {
     if entries.is_empty() {
@@ -164,10 +164,10 @@ fn steer(
         return Ok(Status::Failed);
     }
     let question = match to {
-        To::Paused { until, note } => {
+        PauseTo::Paused { until, note } => {
             Question::Pause { entries: entries.clone(), until: *until, note: note.clone() }
         }
-        To::Resumed => Question::Resume { entries: entries.clone() },
+        PauseTo::Resumed => Question::Resume { entries: entries.clone() },
     };
     let mut answers = control::ask(places, &question)?;
     let mut still_paused = false;
@@ -179,13 +179,13 @@ fn steer(
             other => return Err(ClientError::Strange(format!("{other:?}")).into()),
         };
         // It was asked to run, and does not.
-        still_paused |= *to == To::Resumed && paused_in_schedule;
+        still_paused |= *to == PauseTo::Resumed && paused_in_schedule;
         let mut text = Vec::new();
         match format {
             Format::Json => {
                 let (until, note) = match to {
-                    To::Paused { until, note } => (*until, note.as_deref()),
-                    To::Resumed => (None, None),
+                    PauseTo::Paused { until, note } => (*until, note.as_deref()),
+                    PauseTo::Resumed => (None, None),
                 };
                 let steered = Steered { entry: &entry, paused, changed, paused_in_schedule, until, note };
                 serde_json::to_writer(&mut text, &steered)?;
@@ -199,7 +199,7 @@ fn steer(
 }
 
 /// Shows what is touched, and asks whether it is meant.
-fn agreed(entries: &[String], to: &To) -> anyhow::Result<bool> {
+fn agreed(entries: &[String], to: &PauseTo) -> anyhow::Result<bool> {
     let mut err = anstream::stderr().lock();
     for name in entries.iter().take(SHOWN) {
         writeln!(err, "  {name}")?;
@@ -208,13 +208,13 @@ fn agreed(entries: &[String], to: &To) -> anyhow::Result<bool> {
         writeln!(err, "  and {} more", entries.len() - SHOWN)?;
     }
     let what = match to {
-        To::Paused { until: Some(until), .. } => {
+        PauseTo::Paused { until: Some(until), .. } => {
             format!("Pause these {} entries until {until:.0}", entries.len())
         }
-        To::Paused { until: None, .. } => {
+        PauseTo::Paused { until: None, .. } => {
             format!("Pause these {} entries until they are resumed", entries.len())
         }
-        To::Resumed => format!("Resume these {} entries", entries.len()),
+        PauseTo::Resumed => format!("Resume these {} entries", entries.len()),
     };
     write!(err, "{what}? [y/N] ")?;
     err.flush()?;
@@ -227,26 +227,26 @@ fn agreed(entries: &[String], to: &To) -> anyhow::Result<bool> {
     Ok(agreed)
 }
 
-fn sentence(entry: &str, to: &To, changed: bool, paused_in_schedule: bool) -> String {
+fn sentence(entry: &str, to: &PauseTo, changed: bool, paused_in_schedule: bool) -> String {
     match (to, changed, paused_in_schedule) {
-        (To::Paused { until: Some(until), .. }, _, false) => {
+        (PauseTo::Paused { until: Some(until), .. }, _, false) => {
             format!(
                 "{entry} is paused: what is due before {until:.0} is skipped, unless `stackcron resume {entry}` ends it"
             )
         }
-        (To::Paused { .. }, true, false) => {
+        (PauseTo::Paused { .. }, true, false) => {
             format!("{entry} is paused: its occurrences are skipped until `stackcron resume {entry}`")
         }
-        (To::Paused { .. }, false, false) => {
+        (PauseTo::Paused { .. }, false, false) => {
             format!("{entry} was paused before; `stackcron resume {entry}` lets it go on")
         }
-        (To::Paused { .. }, _, true) => format!(
+        (PauseTo::Paused { .. }, _, true) => format!(
             "{entry} is paused, and by `paused: true` in the schedule file as well: to let it go on, take that out, and \
              `stackcron resume {entry}`"
         ),
-        (To::Resumed, true, false) => format!("{entry} goes on with its next occurrence"),
-        (To::Resumed, false, false) => format!("{entry} was not paused"),
-        (To::Resumed, _, true) => format!(
+        (PauseTo::Resumed, true, false) => format!("{entry} goes on with its next occurrence"),
+        (PauseTo::Resumed, false, false) => format!("{entry} was not paused"),
+        (PauseTo::Resumed, _, true) => format!(
             "{entry} is still paused, by `paused: true` in the schedule file: take that out, and reload it"
         ),
     }
@@ -261,9 +261,9 @@ mod tests {
         let mut sentences = Vec::new();
         let until = Timestamp::from_second(1_795_000_000).ok();
         for to in [
-            To::Paused { until: None, note: None },
-            To::Resumed,
-            To::Paused { until, note: Some("a move".to_owned()) },
+            PauseTo::Paused { until: None, note: None },
+            PauseTo::Resumed,
+            PauseTo::Paused { until, note: Some("a move".to_owned()) },
         ] {
             for (changed, in_schedule) in [(true, false), (false, false), (true, true), (false, true)] {
                 sentences.push(sentence("nightly", &to, changed, in_schedule));

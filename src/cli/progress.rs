@@ -12,27 +12,27 @@ const LONG: Duration = Duration::from_secs(1);
 const TEMPLATE: &str = "{msg} [{wide_bar}] {percent:>3}%";
 
 /// Progress of a task. It is taken off the screen when it is dropped.
-pub(super) struct Progress {
+pub(super) struct ProgressLine {
     bar: ProgressBar,
     since: Instant,
     /// True once the bar is drawn, or never will be.
     settled: bool,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Returns a progress that shows nothing yet. `what` names the task.
-    pub(super) fn of(what: &'static str) -> Progress {
+    pub(super) fn of(what: &'static str) -> ProgressLine {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_message(what);
-        Progress { bar, since: Instant::now(), settled: !std::io::stderr().is_terminal() }
+        ProgressLine { bar, since: Instant::now(), settled: !std::io::stderr().is_terminal() }
     }
 
     /// Never shows anything: something else is printed to the same terminal meanwhile.
-    pub(super) fn hidden() -> Progress {
-        let mut progress = Progress::of("");
+    pub(super) fn hidden() -> ProgressLine {
+        let mut progress = ProgressLine::of("");
         progress.settled = true;
         progress
     }
@@ -49,7 +49,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

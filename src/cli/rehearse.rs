@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::Status;
 use super::moment::Moment;
 use super::output::{self, Format};
-use super::progress::Progress;
-use super::span::{Span, SpanError};
+use super::progress::ProgressLine;
+use super::span::{SpanError, TimeSpan};
 use crate::journal::UsualRuns;
 use crate::log;
 use crate::rehearsal::{Conditions, Happening, Latency, Others, Rehearsal, Summary};
@@ -119,8 +119,8 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     let mut out = BufWriter::new(anstream::stdout().lock());
     // Lines on the same terminal tell how far it is, and would mix with the bar.
     let mut progress = match args.quiet || !io::stdout().is_terminal() {
-        true => Progress::of("rehearsing"),
-        false => Progress::hidden(),
+        true => ProgressLine::of("rehearsing"),
+        false => ProgressLine::hidden(),
     };
     let width = output::columns();
     let rehearsed = run(args, &loaded.schedule, Timestamp::now(), format, width, &mut progress, &mut out);
@@ -142,17 +142,19 @@ fn run(
     now: Timestamp,
     format: Format,
     columns: Option<usize>,
-    progress: &mut Progress,
+    progress: &mut ProgressLine,
     out: &mut dyn Write,
 ) -> Result<(), RehearseError> {
-    let Span { from, until } =
-        Span::new(Span::instant(args.from, schedule, now)?, Span::instant(args.until, schedule, now)?)?;
+    let TimeSpan { from, until } = TimeSpan::new(
+        TimeSpan::instant(args.from, schedule, now)?,
+        TimeSpan::instant(args.until, schedule, now)?,
+    )?;
     let conditions =
         Conditions { faults: args.faults.clone(), seed: args.seed, ..args.suppositions.conditions() };
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
     let mut form = match format {
-        Format::Text => log::Form::Text(log::Page::new(columns, true)),
+        Format::Text => log::Form::Text(log::TextPage::new(columns, true)),
         Format::Json => log::Form::Json,
     };
     let mut ended_at = from;

@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// reaches the address may read them. A port alone is on loopback; port 0 is any free one;
     /// unix:/PATH is a socket for a reverse proxy.
     #[arg(long, value_name = "ADDR")]
-    listen: Option<web::Address>,
+    listen: Option<web::WebAddress>,
 
     /// Answer requests for this name too, besides those for the address that is listened on. May be
     /// given several times
@@ -79,7 +79,7 @@ pub(super) struct Args {
 
     /// How log lines are written: text on a terminal, JSON elsewhere, unless given.
     #[arg(long, value_enum, env = "STACKCRON_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<setup::Output>,
+    log_format: Option<setup::LogOutput>,
 
     /// The least grave level that is logged.
     #[arg(long, value_enum, env = "STACKCRON_LOG", value_name = "LEVEL", default_value_t)]
@@ -87,6 +87,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
+    memory::keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before anything else: without a handler SIGHUP ends the process. One that comes before the
     // daemon runs is a reload then.
@@ -187,8 +188,14 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             Keeping::Shared(_) => Loops::OfShards,
         };
         let on_disk = OnDisk::in_use(Timestamp::now());
-        let reader =
-            Reader { config: config.to_owned(), target, loops, running: Arc::clone(&schedule), seen, files };
+        let reader = ScheduleReader {
+            config: config.to_owned(),
+            target,
+            loops,
+            running: Arc::clone(&schedule),
+            seen,
+            files,
+        };
         let reloading = reload(
             reloads,
             reader,
@@ -280,9 +287,9 @@ fn profile(schedule: String, entries: usize) -> Profile {
 }
 
 /// Takes the address before anything else is begun: where it is in use, nothing has happened.
-fn listen(address: &web::Address) -> anyhow::Result<web::Server> {
+fn listen(address: &web::WebAddress) -> anyhow::Result<web::WebServer> {
     let server =
-        web::Server::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
+        web::WebServer::bind(address).with_context(|| format!("--listen {address} cannot be listened on"))?;
     Event::from(DaemonListening { address: server.address().to_string() }).emit();
     Ok(server)
 }
@@ -360,7 +367,7 @@ fn tell_rejected(config: &Path, rejected: &Rejected) -> SettingsFault {
 /// nothing.
 async fn reload(
     mut reloads: Signal,
-    mut reader: Reader,
+    mut reader: ScheduleReader,
     replacements: mpsc::Sender<Replacement>,
     metrics: Option<Arc<Metrics>>,
     notifier: Notifier,
@@ -370,10 +377,10 @@ async fn reload(
     let mut watch = Watch::new(reader.paths());
     loop {
         let cause = tokio::select! {
-            Some(()) = reloads.recv() => Cause::ControlReceiver,
-            () = watch.changed() => Cause::Changed,
+            Some(()) = reloads.recv() => ReadCause::ControlReceiver,
+            () = watch.changed() => ReadCause::Changed,
         };
-        if cause == Cause::ControlReceiver {
+        if cause == ReadCause::ControlReceiver {
             notifier.reloading();
             // Nobody means the half of a file.
             watch.quiet().await;
@@ -398,7 +405,7 @@ async fn reload(
                 let asked = beside::reload(neighbours.as_deref(), &reader.config, replacement.schedule());
                 let permitted = asked.await;
                 if permitted.is_err() {
-                    reader.running = before;
+                    reader.running = Arc::clone(&before);
                 }
                 permitted.map(|()| Some((replacement, loaded)))
             }
@@ -411,7 +418,7 @@ async fn reload(
                     return;
                 }
                 on_disk.taken_over(Timestamp::now());
-                if cause == Cause::ControlReceiver {
+                if cause == ReadCause::ControlReceiver {
                     tell_unchanged_tokens(&reader.running);
                 }
                 if let Some(neighbours) = &neighbours {
@@ -420,6 +427,9 @@ async fn reload(
                 // Searching a large file for doubtful expressions takes as long as all the rest.
                 aside(move || {
                     tell_warnings(loaded);
+                    // The loops have taken over by now: whoever lets go of the former schedule last
+                    // frees it.
+                    drop(before);
                     memory::give_back();
                 })
                 .await;
@@ -429,7 +439,7 @@ async fn reload(
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
-                if cause == Cause::ControlReceiver {
+                if cause == ReadCause::ControlReceiver {
                     notifier.reloaded();
                 }
             }
@@ -455,7 +465,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 /// Why the schedule is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+enum ReadCause {
     /// Somebody asked for it, perhaps for what is not in the file: a token, the tz database.
     ControlReceiver,
     /// The file may have changed.
@@ -464,7 +474,7 @@ enum Cause {
 
 /// Reads the schedule again, and knows what it was the last time.
 #[derive(Clone)]
-struct Reader {
+struct ScheduleReader {
     config: PathBuf,
     target: ApiTarget,
     loops: Loops,
@@ -474,12 +484,12 @@ struct Reader {
     files: FilesRead,
 }
 
-impl Reader {
+impl ScheduleReader {
     /// The schedule that the file has now, ready to take over. `None` when there is nothing to do,
     /// or to tell that has not been told.
-    fn read(&mut self, cause: Cause) -> Result<Option<(Replacement, Loaded)>, SettingsFault> {
+    fn read(&mut self, cause: ReadCause) -> Result<Option<(Replacement, Loaded)>, SettingsFault> {
         let (mut sight, mut content) = self.look();
-        if cause == Cause::Changed && !self.seen.shows(&sight) {
+        if cause == ReadCause::Changed && !self.seen.shows(&sight) {
             (sight, content) = once_it_stays(
                 (sight, content),
                 |look| &look.0,
@@ -491,19 +501,22 @@ impl Reader {
         }
         let gone = sight == FileState::Gone;
         self.files.parts = Content::files_of(&self.config);
-        if !self.seen.differs(sight) && cause == Cause::Changed {
+        if !self.seen.differs(sight) && cause == ReadCause::Changed {
             return Ok(None);
         }
-        if gone && cause == Cause::Changed {
+        if gone && cause == ReadCause::Changed {
             Event::from(ScheduleMissing { path: self.config.display().to_string() }).emit();
             return Err(SettingsFault("it is gone".to_owned()));
         }
         tz::refresh();
         let loaded = content.and_then(|mut content| {
             let understood = content.understand();
-            // Calendar files that are named for the first time belong to what was seen.
-            self.files.calendars = content.calendars();
-            self.seen = FileSeen::new(FileState::of_all(content.parts(&self.files.calendars)));
+            let calendars = content.calendars();
+            if calendars != self.files.calendars {
+                // Calendar files that are named for the first time belong to what was seen.
+                self.files.calendars = calendars;
+                self.seen = FileSeen::new(FileState::of_all(content.parts(&self.files.calendars)));
+            }
             understood
         });
         let loaded = loaded.map_err(|rejected| tell_rejected(&self.config, &rejected))?;

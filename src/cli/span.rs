@@ -8,7 +8,7 @@ use crate::schedule::Schedule;
 
 /// A span between two instants, the last one excluded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct TimeSpan {
     /// Beginning of the span.
     pub from: Timestamp,
     /// End of the span, itself excluded.
@@ -34,10 +34,10 @@ pub enum SpanError {
     },
 }
 
-impl Span {
+impl TimeSpan {
     /// The span between two instants.
-    pub fn new(from: Timestamp, until: Timestamp) -> Result<Span, SpanError> {
-        if from < until { Ok(Span { from, until }) } else { Err(SpanError::Empty { from, until }) }
+    pub fn new(from: Timestamp, until: Timestamp) -> Result<TimeSpan, SpanError> {
+        if from < until { Ok(TimeSpan { from, until }) } else { Err(SpanError::Empty { from, until }) }
     }
 
     /// The instant that a time on the command line means, with a local time read in the zone that the entries share.

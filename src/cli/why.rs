@@ -28,7 +28,7 @@ use crate::schedule::{Entry, Schedule};
 use crate::timetable::{self, Exclusion, Explanation, excluded, explain, occurrences};
 use clocks::Clocks;
 use fate::Fate;
-pub(crate) use policies::Policies;
+pub(crate) use policies::EntryPolicies;
 use then::Then;
 use upstreams::{Upstreams, expected};
 
@@ -87,7 +87,7 @@ pub fn run(
     // The journal has the instants of occurrences in the past.
     let expected_at = |at| if at >= now { expected(entry, schedule, journal, at) } else { None };
     let expected = expected_at(explanation.at);
-    let policies = Policies::of(entry);
+    let policies = EntryPolicies::of(entry);
     let pauses = journal.and_then(|journal| journal.pauses().ok()).unwrap_or_default();
     let pause = pauses.into_iter().find_map(|(name, pause)| (name == entry.name).then_some(pause));
     let fate = journal.map_or(Fate::NotAsked, |journal| Fate::of(journal, entry, explanation.at));
@@ -161,7 +161,7 @@ struct WhyRecord {
     /// The terms of a person's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pause: Option<Pause>,
-    policies: Policies,
+    policies: EntryPolicies,
 }
 
 /// The day, window or event of a calendar that an instant falls on.

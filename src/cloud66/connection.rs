@@ -22,10 +22,10 @@ use tokio::net::TcpStream;
 use super::encoding::unzipped;
 use super::failure;
 use super::reply::{BodyError, Head};
-use super::route::Opened;
-use super::wire::{FirstByte, Unread, Watched, unread};
+use super::route::OpenedConnection;
+use super::wire::{FirstByte, Unread, WatchedStream, unread};
 
-pub(super) type Request = hyper::Request<Full<Bytes>>;
+pub(super) type HttpRequest = hyper::Request<Full<Bytes>>;
 
 /// A connection on which nothing was sent yet is used for this long: for a little longer than it is
 /// opened ahead. Fronts close one that stays silent after 5 s or more.
@@ -56,7 +56,7 @@ pub(super) struct Connection {
     usable_until: Instant,
 }
 
-type Driver = http1::Connection<TokioIo<Watched>, Full<Bytes>>;
+type Driver = http1::Connection<TokioIo<WatchedStream>, Full<Bytes>>;
 
 /// The answer to a request.
 pub(super) struct HttpAnswer {
@@ -66,9 +66,9 @@ pub(super) struct HttpAnswer {
 
 impl Connection {
     /// Prepares a new connection for its first request.
-    pub(super) async fn new(opened: Opened) -> Result<Connection, hyper::Error> {
+    pub(super) async fn new(opened: OpenedConnection) -> Result<Connection, hyper::Error> {
         let first_byte = Arc::<FirstByte>::default();
-        let io = TokioIo::new(Watched { stream: opened.stream, first_byte: Arc::clone(&first_byte) });
+        let io = TokioIo::new(WatchedStream { stream: opened.stream, first_byte: Arc::clone(&first_byte) });
         let (sender, driver) = http1::Builder::new().max_buf_size(READ_AHEAD).handshake(io).await?;
         Ok(Connection {
             sender,
@@ -112,7 +112,7 @@ impl Connection {
     }
 
     /// Sends a request and reads its answer. What the answer says of the connection is heeded.
-    pub(super) async fn exchange(&mut self, request: Request) -> Result<HttpAnswer, String> {
+    pub(super) async fn exchange(&mut self, request: HttpRequest) -> Result<HttpAnswer, String> {
         let Connection { sender, driver, .. } = self;
         let answer = driven(driver, async {
             sender.ready().await?;

@@ -35,7 +35,7 @@ use tokio::time::timeout_at;
 
 use super::answer::Outcome;
 use super::call::Call;
-use super::connection::{Connection, HttpAnswer, Request};
+use super::connection::{Connection, HttpAnswer, HttpRequest};
 use super::headers::{REQUEST_ID, USER, request_id};
 use super::pool::Pool;
 use super::reply::{Departure, Reply};
@@ -84,7 +84,7 @@ pub(super) struct SentRequest {
 }
 
 /// A connection that has carried a request and may carry another.
-pub(super) type Kept = Option<Connection>;
+pub(super) type KeptConnection = Option<Connection>;
 
 impl Sender {
     /// Makes the sender of an account. `headers` are those that every request of the account has; a
@@ -126,7 +126,7 @@ impl Sender {
     }
 
     /// Takes back a connection that nothing waits for.
-    pub(super) fn give_back(&self, kept: Kept) {
+    pub(super) fn give_back(&self, kept: KeptConnection) {
         if let Some(connection) = kept {
             self.pool.give_back(connection);
         }
@@ -169,7 +169,11 @@ impl Sender {
 
     /// Sends a run_now on a connection that was kept or on another, if it may leave once one is
     /// there.
-    pub(super) async fn send(&self, fire: &Fire, mut kept: Kept) -> (Reply<Outcome>, Kept) {
+    pub(super) async fn send(
+        &self,
+        fire: &Fire,
+        mut kept: KeptConnection,
+    ) -> (Reply<Outcome>, KeptConnection) {
         let end = (fire.handed_over + self.timeout).into();
         let not_sent = |error: String| Reply::unanswered(Outcome::NotSent { error });
         let written = match &fire.written {
@@ -227,14 +231,14 @@ impl Sender {
         }
     }
 
-    fn request(&self, SentRequest { target, body }: SentRequest) -> Request {
+    fn request(&self, SentRequest { target, body }: SentRequest) -> HttpRequest {
         let mut headers = self.headers.clone();
         if let Some(body) = &body {
             headers.insert(CONTENT_LENGTH, body.len().into());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         headers.insert(REQUEST_ID, request_id());
-        let mut request = Request::new(Full::new(body.unwrap_or_default()));
+        let mut request = HttpRequest::new(Full::new(body.unwrap_or_default()));
         *request.method_mut() = reqwest::Method::POST;
         *request.uri_mut() = target;
         *request.headers_mut() = headers;

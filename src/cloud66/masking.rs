@@ -20,14 +20,14 @@ const MASK: &str = "[args]";
 
 /// A form in which the arguments may be written.
 #[derive(Clone, Copy)]
-enum Form {
+enum ArgsForm {
     AsTheyAre,
     Json,
     Url,
     Html,
 }
 
-const FORMS: [Form; 4] = [Form::AsTheyAre, Form::Json, Form::Url, Form::Html];
+const FORMS: [ArgsForm; 4] = [ArgsForm::AsTheyAre, ArgsForm::Json, ArgsForm::Url, ArgsForm::Html];
 
 /// Marks that this program or the API leaves where a text was cut.
 const CUT: [&str; 2] = ["…", "..."];
@@ -68,7 +68,7 @@ fn mask(args: Option<&str>, value: &mut Value) {
     }
 }
 
-fn without(args: &str, text: &str, form: Form) -> String {
+fn without(args: &str, text: &str, form: ArgsForm) -> String {
     let decoded = Decoded::of(text, form);
     let (mut out, mut copied) = (String::with_capacity(text.len()), 0);
     for (start, end) in occurrences(args, &decoded.text) {
@@ -114,7 +114,7 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn of(text: &str, form: Form) -> Decoded {
+    fn of(text: &str, form: ArgsForm) -> Decoded {
         let mut decoded = Decoded { text: String::with_capacity(text.len()), source: Vec::new() };
         let mut at = 0;
         while let Some(next) = text[at..].chars().next() {
@@ -130,10 +130,10 @@ impl Decoded {
 
 /// The character that an escape at the beginning of a text stands for, and the escape's length.
 /// `None`: there is no escape.
-fn unescaped(text: &str, form: Form) -> Option<(char, usize)> {
+fn unescaped(text: &str, form: ArgsForm) -> Option<(char, usize)> {
     match (form, text.as_bytes().first()?) {
-        (Form::Url, b'+') => Some((' ', 1)),
-        (Form::Url, b'%') => {
+        (ArgsForm::Url, b'+') => Some((' ', 1)),
+        (ArgsForm::Url, b'%') => {
             let byte = |at: usize| match text.get(at..at + 3)?.strip_prefix('%') {
                 Some(digits) => u8::from_str_radix(digits, 16).ok(),
                 None => None,
@@ -145,7 +145,7 @@ fn unescaped(text: &str, form: Form) -> Option<(char, usize)> {
                 Some((plain, length * 3))
             })
         }
-        (Form::Json, b'\\') => {
+        (ArgsForm::Json, b'\\') => {
             let plain = match text.as_bytes().get(1)? {
                 b'n' => '\n',
                 b't' => '\t',
@@ -156,7 +156,7 @@ fn unescaped(text: &str, form: Form) -> Option<(char, usize)> {
             };
             Some((plain, 2))
         }
-        (Form::Html, b'&') => {
+        (ArgsForm::Html, b'&') => {
             let end = text.bytes().take(LONGEST_ENTITY).position(|byte| byte == b';')?;
             let name = &text[1..end];
             let plain = match name {

@@ -18,7 +18,7 @@ use crate::quota;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply<T> {
     /// The answer's word on the quota. `None`: there was no answer.
-    pub quota: Option<quota::Answer>,
+    pub quota: Option<quota::QuotaAnswer>,
     /// The text of `X-Cloud66-Warning`.
     pub warning: Option<String>,
     /// Departure of a run_now. `None`: the request is a question, or no byte of the run_now was
@@ -180,9 +180,9 @@ impl Head {
 
     /// Returns the answer's word on the quota. `throttled` tells what the body says where it
     /// refuses for want of quota.
-    pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::Answer {
+    pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::QuotaAnswer {
         let refused = throttled.map(|words| quota::Throttle { retry_after: self.quota.retry_after, words });
-        quota::Answer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
+        quota::QuotaAnswer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
     }
 }
 

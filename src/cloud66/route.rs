@@ -22,7 +22,7 @@ const LONGEST_CONNECT_ANSWER: usize = 16 * 1024;
 
 /// The way in which connections to one API are made.
 pub(super) struct Route {
-    target: Site,
+    target: RouteSite,
     proxy: Option<Proxy>,
     tls: TlsConnector,
     addresses: Addresses,
@@ -30,20 +30,20 @@ pub(super) struct Route {
 
 /// A host that connections go to.
 #[derive(Clone, Debug)]
-struct Site {
+struct RouteSite {
     host: String,
     port: u16,
     encrypted: bool,
 }
 
 struct Proxy {
-    site: Site,
+    site: RouteSite,
     /// The `Proxy-Authorization` of the name and password in its URL.
     password: Option<HeaderValue>,
 }
 
 /// A connection over which HTTP can be spoken.
-pub(super) struct Opened {
+pub(super) struct OpenedConnection {
     pub(super) stream: Box<dyn Duplex>,
     /// The socket under the connection.
     pub(super) socket: Arc<TcpStream>,
@@ -77,14 +77,14 @@ impl Route {
             .with_platform_verifier()?
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let target = Site {
+        let target = RouteSite {
             host: base.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
             port: base.port_or_known_default().unwrap_or(443),
             encrypted: base.scheme() == "https",
         };
         let proxy = match base.as_str().parse() {
             Ok(uri) if !local => Matcher::from_system().intercept(&uri).map(|found| Proxy {
-                site: Site::of_proxy(found.uri()),
+                site: RouteSite::of_proxy(found.uri()),
                 password: found.basic_auth().cloned(),
             }),
             _ => None,
@@ -100,7 +100,7 @@ impl Route {
     }
 
     /// Makes a connection. For how long is the caller's to bound.
-    pub(super) async fn open(&self) -> Result<Opened, RouteError> {
+    pub(super) async fn open(&self) -> Result<OpenedConnection, RouteError> {
         let first = self.proxy.as_ref().map_or(&self.target, |proxy| &proxy.site);
         if !matches!(first.port, 1..) {
             return Err(RouteError::ProxyKind { proxy: first.host.clone() });
@@ -127,7 +127,7 @@ impl Route {
             stream = self.encrypt(stream, &self.target.host).await?;
             encrypted = true;
         }
-        Ok(Opened { stream, socket, encrypted })
+        Ok(OpenedConnection { stream, socket, encrypted })
     }
 
     /// Returns the name of the target of a connection, for messages.
@@ -187,26 +187,30 @@ impl Route {
     }
 }
 
-impl Site {
+impl RouteSite {
     /// Port 0 stands for a kind of proxy that cannot be used.
-    fn of_proxy(uri: &hyper::Uri) -> Site {
+    fn of_proxy(uri: &hyper::Uri) -> RouteSite {
         let (encrypted, usual) = match uri.scheme_str() {
             Some("http") => (false, 80),
             Some("https") => (true, 443),
             _ => (false, 0),
         };
         let port = if usual == 0 { 0 } else { uri.port_u16().unwrap_or(usual) };
-        Site { host: uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(), port, encrypted }
+        RouteSite {
+            host: uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            port,
+            encrypted,
+        }
     }
 
     /// Host and port as HTTP writes them.
     fn authority(&self) -> String {
-        let Site { host, port, .. } = self;
+        let RouteSite { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 }
 
-impl std::fmt::Display for Site {
+impl std::fmt::Display for RouteSite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}://{}", if self.encrypted { "https" } else { "http" }, self.authority())
     }

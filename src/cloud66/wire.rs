@@ -104,12 +104,12 @@ impl FirstByte {
 }
 
 /// A stream that notes when the first byte is written.
-pub(super) struct Watched {
+pub(super) struct WatchedStream {
     pub(super) stream: Box<dyn Duplex>,
     pub(super) first_byte: Arc<FirstByte>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for WatchedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -119,7 +119,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for WatchedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

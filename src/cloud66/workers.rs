@@ -33,15 +33,15 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// See the module.
 #[derive(Clone)]
-pub(super) struct Workers(Arc<Shared>);
+pub(super) struct Workers(Arc<WorkersShared>);
 
-struct Shared {
+struct WorkersShared {
     sender: Sender,
-    queue: Mutex<Queue>,
+    queue: Mutex<FireQueue>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct FireQueue {
     /// The requests in the order in which they were handed over.
     waiting: VecDeque<(Fire, WaitsForWorker)>,
     workers: usize,
@@ -53,13 +53,13 @@ struct Queue {
 
 /// Counts as a worker until it is dropped, or has found nothing to do.
 struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<WorkersShared>,
     ended: bool,
 }
 
 impl Workers {
     pub(super) fn new(sender: Sender) -> Workers {
-        Workers(Arc::new(Shared { sender, queue: Mutex::default() }))
+        Workers(Arc::new(WorkersShared { sender, queue: Mutex::default() }))
     }
 
     pub(super) fn sender(&self) -> &Sender {
@@ -80,15 +80,15 @@ impl Workers {
     }
 }
 
-impl Shared {
+impl WorkersShared {
     /// Has a new worker send a run_now.
-    fn employ(self: &Arc<Self>, queue: &mut Queue, fire: Fire) {
+    fn employ(self: &Arc<Self>, queue: &mut FireQueue, fire: Fire) {
         queue.workers += 1;
         let worker = Worker { shared: Arc::clone(self), ended: false };
         tokio::spawn(worker.work(fire));
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    fn queue(&self) -> MutexGuard<'_, FireQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -137,7 +137,7 @@ fn is_slow(left_at: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Gives workers to what has waited for long, until nothing waits.
-async fn watch(shared: Arc<Shared>) {
+async fn watch(shared: Arc<WorkersShared>) {
     loop {
         tokio::time::sleep(PATIENCE).await;
         let now = Instant::now();

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::on_disk::NotInUse;
 use super::request::NotReady;
-use crate::dispatch::Standing;
+use crate::dispatch::AccountStanding;
 use crate::journal::postgres::Leads;
 use crate::journal::{Health, JournalError, Pause, Record, State, Unusual};
-use crate::log::Gap;
+use crate::log::LogGap;
 use crate::log::words::duration;
 use crate::schedule::{Account, AccountName, EntryName, ListEnding, TokenSource};
 
@@ -83,8 +83,8 @@ pub(crate) struct States<'a> {
     /// The instant at which the schedule in force was read.
     pub(crate) in_force_since: Timestamp,
     /// Lines that the log lacks. `None` once the log has told of them.
-    pub(crate) log: Option<Gap>,
-    pub(crate) accounts: &'a [(AccountName, Standing)],
+    pub(crate) log: Option<LogGap>,
+    pub(crate) accounts: &'a [(AccountName, AccountStanding)],
     /// Newest occurrences of entries that did not end well.
     pub(crate) unresolved: &'a [Record],
     /// Runs out of the ordinary.
@@ -273,7 +273,7 @@ fn not_ready(why: &NotReady) -> Option<Attention> {
     })
 }
 
-fn account(standing: &Standing) -> Vec<Attention> {
+fn account(standing: &AccountStanding) -> Vec<Attention> {
     let (account, trouble) = (&standing.account, &standing.trouble);
     let waiting = standing.gauges.waiting.iter().map(|&(_, count)| count).sum::<usize>() + standing.held;
     let concerns = match waiting {
@@ -365,7 +365,7 @@ fn schedule_file(states: &States<'_>, unused: &NotInUse) -> Attention {
     problem(ProblemKind::ScheduleNotInUse, Some(unused.since), what, &concerns, remedy)
 }
 
-fn log(gap: Gap) -> Attention {
+fn log(gap: LogGap) -> Attention {
     let lines = if gap.lines == 1 { "1 line is".to_owned() } else { format!("{} lines are", gap.lines) };
     let what = format!("nobody reads the log: {lines} dropped");
     let remedy = "See to the process that reads the daemon's stdout, as `ps` and the unit show it. `stackcron history` has \
@@ -374,14 +374,14 @@ fn log(gap: Gap) -> Attention {
 }
 
 /// The newest occurrence of an entry, where a person should look into it.
-fn last_run(record: &Record, accounts: &[(AccountName, Standing)]) -> Option<Attention> {
+fn last_run(record: &Record, accounts: &[(AccountName, AccountStanding)]) -> Option<Attention> {
     let (entry, at) = (record.key.entry(), record.key.scheduled_at());
     let reason = record.reason.as_deref().filter(|reason| !reason.is_empty());
     let because = record.in_words().filter(|words| !words.is_empty());
     let because = because.map_or(String::new(), |words| format!(": {}", first_line(&words)));
     // The account's own problem tells it for all of its entries.
     let told =
-        |(_, standing): &(AccountName, Standing)| {
+        |(_, standing): &(AccountName, AccountStanding)| {
             standing.trouble.denied.as_ref().is_some_and(|denied| {
                 reason.is_some_and(|reason| reason.starts_with(&denied.status.to_string()))
             })

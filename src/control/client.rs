@@ -64,7 +64,7 @@ fn listed(places: &[PathBuf]) -> String {
 }
 
 /// A question that was asked, and the answers to it.
-pub struct Answers {
+pub struct ControlAnswers {
     lines: io::Take<BufReader<UnixStream>>,
     place: PathBuf,
 }
@@ -73,10 +73,10 @@ pub struct Answers {
 ///
 /// # Errors
 /// When none can be asked.
-pub fn ask(places: &[PathBuf], question: &Question) -> Result<Answers, ClientError> {
+pub fn ask(places: &[PathBuf], question: &Question) -> Result<ControlAnswers, ClientError> {
     let (stream, place) = connect(places)?;
     let line = question.line().map_err(|error| ClientError::Strange(error.to_string()))?;
-    let mut answers = Answers { lines: BufReader::new(stream).take(LONGEST_ANSWER), place };
+    let mut answers = ControlAnswers { lines: BufReader::new(stream).take(LONGEST_ANSWER), place };
     answers.wait(ANSWERED_WITHIN);
     // A daemon that refuses a question has closed the connection, and said why before.
     let _ = answers.lines.get_mut().get_mut().write_all(line.as_bytes());
@@ -100,7 +100,7 @@ fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ClientError> {
     })
 }
 
-impl Answers {
+impl ControlAnswers {
     /// The next answer. `None` when none comes within this time.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl Answers {
     /// The next answer, which is there soon.
     ///
     /// # Errors
-    /// As of [`Answers::within`], and when none comes.
+    /// As of [`ControlAnswers::within`], and when none comes.
     pub fn soon(&mut self) -> Result<ControlAnswer, ClientError> {
         self.within(ANSWERED_WITHIN)?.ok_or_else(|| ClientError::Silent(self.place.clone()))
     }

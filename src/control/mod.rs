@@ -19,14 +19,14 @@ mod user;
 
 pub use attention::{Attention, ProblemKind};
 pub(crate) use attention::{States, attention};
-pub use client::{Answers, ClientError, ask};
+pub use client::{ClientError, ControlAnswers, ask};
 pub use on_disk::OnDisk;
 pub use protocol::{
     ControlAnswer, ErrorKind, FireProgress, LONGEST_QUESTION, Question, QuestionError, VERSION,
 };
 pub(crate) use request::{
-    AskError, Changed, ControlRequest, Fire, FireError, NotReady, Snapshot, Steer, SteerError, Terms, Uid,
-    Wanted,
+    AskError, Changed, ControlRequest, FireError, FireRequest, NotReady, Snapshot, Steer, SteerError, Terms,
+    Uid, Wanted,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};

@@ -20,7 +20,7 @@ pub(super) struct Peer {
 }
 
 /// The client has gone, or does not listen.
-pub(super) struct Gone;
+pub(super) struct PeerGone;
 
 impl Peer {
     pub(super) fn new(stream: UnixStream, by: Uid) -> Peer {
@@ -47,15 +47,15 @@ impl Peer {
         }
     }
 
-    pub(super) async fn tell(&mut self, answer: &ControlAnswer) -> Result<(), Gone> {
+    pub(super) async fn tell(&mut self, answer: &ControlAnswer) -> Result<(), PeerGone> {
         self.send(&answer.line()).await
     }
 
     /// Sends a line.
-    pub(super) async fn send(&mut self, line: &[u8]) -> Result<(), Gone> {
+    pub(super) async fn send(&mut self, line: &[u8]) -> Result<(), PeerGone> {
         match timeout(TAKEN_WITHIN, self.stream.write_all(line)).await {
             Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
+            _ => Err(PeerGone),
         }
     }
 

@@ -9,10 +9,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::on_disk::LoadedFile;
-use crate::dispatch::{Haste, Standing, Waiting};
+use crate::dispatch::{AccountStanding, Haste, WaitingOccurrence};
 use crate::journal::postgres::Leadership;
 use crate::journal::{Health, JournalError, Key, Pause};
-use crate::log::{Event, Gap};
+use crate::log::{Event, LogGap};
 use crate::schedule::{AccountName, Entry, EntryName, Schedule, Shard};
 
 /// Questions that wait for the loop. It takes one a turn, so that many of them delay no send by
@@ -29,7 +29,7 @@ pub(crate) struct Uid(pub(crate) u32);
 
 /// A question. Whoever asks may have gone when it is answered.
 pub(crate) enum ControlRequest {
-    Fire(Box<Fire>),
+    Fire(Box<FireRequest>),
     Pause(Steer, Terms),
     Resume(Steer),
     /// Asks for the state of the loop, with at most this many records in each list.
@@ -61,7 +61,7 @@ pub(crate) enum Wanted {
 }
 
 /// An occurrence of an entry is to be claimed and sent.
-pub(crate) struct Fire {
+pub(crate) struct FireRequest {
     /// The schedule that the entry was found in: the loop looks for nothing.
     pub(crate) schedule: Arc<Schedule>,
     pub(crate) entry: Arc<Entry>,
@@ -186,11 +186,11 @@ pub(crate) struct Snapshot {
     /// The comparison of the schedule file on disk with the schedule in force.
     pub(crate) on_disk: LoadedFile,
     /// Lines that the log lacks. `None` once the log has told of them.
-    pub(crate) log: Option<Gap>,
+    pub(crate) log: Option<LogGap>,
     pub(crate) fires_in_flight: usize,
-    pub(crate) accounts: Vec<(AccountName, Standing)>,
+    pub(crate) accounts: Vec<(AccountName, AccountStanding)>,
     /// Some as many as were asked for, of each account a fair share.
-    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) waiting: Vec<WaitingOccurrence>,
     pub(crate) upcoming: Vec<(Arc<Entry>, Timestamp)>,
     pub(crate) paused: Arc<BTreeMap<EntryName, Pause>>,
 }

@@ -9,8 +9,8 @@ use super::choice::choose;
 use super::peer::Peer;
 use super::protocol::{ControlAnswer, ErrorKind, FireProgress, Question};
 use super::request::{
-    AskError, Changed, ControlHandle, ControlRequest, Fire, FireError, NotReady, Steer, SteerError, Terms,
-    Uid, Wanted,
+    AskError, Changed, ControlHandle, ControlRequest, FireError, FireRequest, NotReady, Steer, SteerError,
+    Terms, Uid, Wanted,
 };
 use super::status_reader::{StatusError, StatusReader};
 use super::user;
@@ -48,7 +48,7 @@ pub(super) struct RequestHandler {
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+enum ControlRefusal {
     #[error("{0}; `stackcron next` shows the entries of the schedule")]
     UnknownEntry(#[from] entries::UnknownEntry),
     #[error(transparent)]
@@ -63,11 +63,11 @@ enum Refusal {
     Crowded,
 }
 
-impl From<StatusError> for Refusal {
-    fn from(error: StatusError) -> Refusal {
+impl From<StatusError> for ControlRefusal {
+    fn from(error: StatusError) -> ControlRefusal {
         match error {
-            StatusError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
-            StatusError::Ask(error) => Refusal::Ask(error),
+            StatusError::UnknownEntry(unknown) => ControlRefusal::UnknownEntry(unknown),
+            StatusError::Ask(error) => ControlRefusal::Ask(error),
         }
     }
 }
@@ -98,13 +98,13 @@ impl RequestHandler {
         };
         if let Err(refusal) = answered {
             let kind = match refusal {
-                Refusal::UnknownEntry(_) => ErrorKind::UnknownEntry,
-                Refusal::Fire(FireError::Known(_)) => ErrorKind::Known,
-                Refusal::Fire(FireError::Busy(_)) => ErrorKind::Busy,
+                ControlRefusal::UnknownEntry(_) => ErrorKind::UnknownEntry,
+                ControlRefusal::Fire(FireError::Known(_)) => ErrorKind::Known,
+                ControlRefusal::Fire(FireError::Busy(_)) => ErrorKind::Busy,
                 _ => ErrorKind::Refused,
             };
             let elsewhere = match refusal {
-                Refusal::Fire(_) | Refusal::Steer(_) => self.leads_elsewhere().await,
+                ControlRefusal::Fire(_) | ControlRefusal::Steer(_) => self.leads_elsewhere().await,
                 _ => None,
             };
             let message = match elsewhere {
@@ -128,13 +128,16 @@ impl RequestHandler {
         }
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> ControlRequest) -> Result<T, Refusal> {
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
+    ) -> Result<T, ControlRefusal> {
         Ok(self.asking.ask(ask).await?)
     }
 
     /// Finds an entry in the schedule in force. Off the runtime's threads: a misspelt name is held
     /// against all of them.
-    async fn find(&self, name: &str) -> Result<(Arc<Schedule>, Arc<Entry>), Refusal> {
+    async fn find(&self, name: &str) -> Result<(Arc<Schedule>, Arc<Entry>), ControlRefusal> {
         let (schedule, name) = (Arc::clone(&self.asking.schedule.borrow()), name.to_owned());
         let found = tokio::task::spawn_blocking(move || {
             let entry = entries::find(&schedule, &name).map(Arc::clone)?;
@@ -144,9 +147,17 @@ impl RequestHandler {
         found.await.map_err(|_| AskError::Stopping)?
     }
 
-    async fn fire(&self, client: &mut Peer, name: String, wanted: Wanted, wait: bool) -> Result<(), Refusal> {
+    async fn fire(
+        &self,
+        client: &mut Peer,
+        name: String,
+        wanted: Wanted,
+        wait: bool,
+    ) -> Result<(), ControlRefusal> {
         let _watching: Option<OwnedSemaphorePermit> = match wait {
-            true => Some(Arc::clone(&self.watching).try_acquire_owned().map_err(|_| Refusal::Crowded)?),
+            true => {
+                Some(Arc::clone(&self.watching).try_acquire_owned().map_err(|_| ControlRefusal::Crowded)?)
+            }
             false => None,
         };
         let (told, hears) = mpsc::unbounded_channel();
@@ -159,8 +170,9 @@ impl RequestHandler {
                 entry.account.args_in.admits(args)?;
             }
             let (wanted, told) = (wanted.clone(), told.clone());
-            let fire =
-                |answer| ControlRequest::Fire(Box::new(Fire { schedule, entry, wanted, by, answer, told }));
+            let fire = |answer| {
+                ControlRequest::Fire(Box::new(FireRequest { schedule, entry, wanted, by, answer, told }))
+            };
             match self.ask(fire).await? {
                 Err(FireError::Stale) if tries.next().is_some() => {}
                 Err(FireError::NotYet) if Instant::now() < ready_by => tokio::time::sleep(READY_AGAIN).await,
@@ -206,7 +218,7 @@ impl RequestHandler {
         client: &mut Peer,
         names: Vec<String>,
         terms: Option<Terms>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ControlRefusal> {
         let (by, by_name) = (
             client.by,
             tokio::task::spawn_blocking({
@@ -240,7 +252,7 @@ impl RequestHandler {
         patterns: Vec<String>,
         stack: Option<String>,
         paused: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ControlRefusal> {
         let by_hand = match paused {
             true => self.ask(|answer| ControlRequest::Snapshot { most: 0, answer }).await?.paused,
             false => Arc::default(),
@@ -268,12 +280,12 @@ impl RequestHandler {
         by: Uid,
         by_name: String,
         terms: Option<Terms>,
-    ) -> Result<ControlAnswer, Refusal> {
+    ) -> Result<ControlAnswer, ControlRefusal> {
         let pause = terms.is_some();
         let (found, entry, shard) = match self.find(&name).await {
             Ok((_, entry)) => (Ok(entry.paused), entry.name.clone(), entry.account.shard.clone()),
             // An entry that the schedule no longer has may still be paused, so `resume` accepts it.
-            Err(Refusal::UnknownEntry(unknown)) if !pause => match EntryName::new(&name) {
+            Err(ControlRefusal::UnknownEntry(unknown)) if !pause => match EntryName::new(&name) {
                 Ok(entry) => (Err(unknown), entry, Shard::Common),
                 Err(_) => return Err(unknown.into()),
             },
@@ -300,7 +312,7 @@ impl RequestHandler {
         })
     }
 
-    async fn status(&self, client: &mut Peer, names: Vec<String>, most: usize) -> Result<(), Refusal> {
+    async fn status(&self, client: &mut Peer, names: Vec<String>, most: usize) -> Result<(), ControlRefusal> {
         let status = self.status.status(names, most).await?;
         // A status of many entries takes a while to write.
         let line = self.status.write(move || ControlAnswer::Status(Box::new(status)).line()).await?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::attention::{Attention, States, attention};
 use super::journal_reading::JournalReading;
 use super::request::{NotReady, Snapshot};
-use crate::dispatch::{Standing, Waiting, Waits};
+use crate::dispatch::{AccountStanding, WaitingOccurrence, Waits};
 use crate::journal::postgres::{Leadership, Leads, Member};
 use crate::journal::{Health, Pause, Record, State, Unusual};
 use crate::occurrence::Reason;
@@ -413,7 +413,7 @@ impl Status {
         };
         let attention = attention(&states);
         let (paused, paused_total) = paused(snapshot, most);
-        let waits = |(_, standing): &(AccountName, Standing)| {
+        let waits = |(_, standing): &(AccountName, AccountStanding)| {
             waiting_of(standing).values().sum::<usize>() + standing.held
         };
         Status {
@@ -468,7 +468,7 @@ fn by_word(counts: &[(State, u64)]) -> BTreeMap<String, u64> {
     counts.iter().map(|&(state, count)| (word(state), count)).collect()
 }
 
-fn account((name, standing): &(AccountName, Standing), schedule: &Schedule) -> AccountStatus {
+fn account((name, standing): &(AccountName, AccountStanding), schedule: &Schedule) -> AccountStatus {
     let gauges = standing.gauges;
     let window = schedule.accounts.iter().find(|account| account.name == *name);
     let window = window.map_or(0, |account| account.quota.window.as_millis());
@@ -493,7 +493,7 @@ fn account((name, standing): &(AccountName, Standing), schedule: &Schedule) -> A
     }
 }
 
-fn waiting_of(standing: &Standing) -> BTreeMap<String, usize> {
+fn waiting_of(standing: &AccountStanding) -> BTreeMap<String, usize> {
     let word = |priority| match priority {
         Priority::High => "high",
         Priority::Normal => "normal",
@@ -502,7 +502,7 @@ fn waiting_of(standing: &Standing) -> BTreeMap<String, usize> {
     standing.gauges.waiting.iter().map(|&(priority, count)| (word(priority).to_owned(), count)).collect()
 }
 
-fn waiting(waiting: &Waiting) -> WaitingStatus {
+fn waiting(waiting: &WaitingOccurrence) -> WaitingStatus {
     let (reason, until) = match waiting.waits {
         Waits::Quota { until } => (Reason::Quota.as_str(), until),
         Waits::Turn | Waits::Stack(None) => ("turn", None),

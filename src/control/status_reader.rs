@@ -223,7 +223,7 @@ fn unresolved(journal: &Location, lately: &Lately, schedule: &Schedule, now: Tim
 }
 
 /// An entry, and when it is due next, if ever.
-type Upcoming = (Arc<Entry>, Option<Timestamp>);
+type StatusUpcoming = (Arc<Entry>, Option<Timestamp>);
 
 /// The entries of these names, in this order.
 fn named(
@@ -231,7 +231,7 @@ fn named(
     names: &[String],
     most: usize,
     now: Timestamp,
-) -> Result<Vec<Upcoming>, entries::UnknownEntry> {
+) -> Result<Vec<StatusUpcoming>, entries::UnknownEntry> {
     let known: HashMap<&str, &Arc<Entry>> =
         schedule.entries.iter().map(|entry| (entry.name.as_str(), entry)).collect();
     let found = names.iter().take(most).map(|name| {

@@ -39,10 +39,10 @@ pub(super) struct UnusualReader {
     reader: Arc<Background>,
     /// Bounds the number of readings at a time to one.
     reading: Arc<Semaphore>,
-    last: Arc<Mutex<Option<Reading>>>,
+    last: Arc<Mutex<Option<UnusualReading>>>,
 }
 
-struct Reading {
+struct UnusualReading {
     surveyed: Arc<Surveyed>,
     good_until: Instant,
 }
@@ -75,7 +75,7 @@ impl UnusualReader {
                     let surveyed = Arc::new(read(&journal));
                     let good_until = Instant::now() + GOOD_FOR.max(began.elapsed() * GOOD_TIMES);
                     *last.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(Reading { surveyed, good_until });
+                        Some(UnusualReading { surveyed, good_until });
                 };
                 reader.run(read).await;
                 drop(permit);

@@ -10,7 +10,8 @@ use super::leader::Leader;
 use super::node::{FireByHand, Input, PauseChange, Steering};
 use crate::clock::Now;
 use crate::control::{
-    ControlRequest, Fire, FireError, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid, attention,
+    ControlRequest, FireError, FireRequest, NotReady, Snapshot, States, Steer, SteerError, Terms, Uid,
+    attention,
 };
 use crate::dispatch;
 use crate::journal::{Health, JournalError, Pause};
@@ -29,7 +30,7 @@ impl Leader {
                 let _ = fire.answer.send(Err(FireError::Stale));
             }
             ControlRequest::Fire(fire) => {
-                let Fire { entry, wanted, by: Uid(by_uid), answer, told, .. } = *fire;
+                let FireRequest { entry, wanted, by: Uid(by_uid), answer, told, .. } = *fire;
                 let asker = self.askers.waits_for_fire(answer, told);
                 let fire = FireByHand { asker, entry, wanted, by_uid };
                 self.handle(daemon, Input::Fire(fire), Now::read());

@@ -13,8 +13,10 @@ use super::replacement::Prepared;
 use super::sweep::{Reach, Sweep};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
-use crate::dispatch::{self, Dispatch, Effect, Haste, Hindrance, Links, RequestId, Standing, Waiting};
-use crate::journal::{Claim, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
+use crate::dispatch::{
+    self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, WaitingOccurrence,
+};
+use crate::journal::{Claim, EndedTerm, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -78,10 +80,10 @@ struct TakenOver {
     again_from: Option<Timestamp>,
 }
 
-/// The former sweep after a reload. Freeing it takes time that grows with the schedule, so that
-/// another thread does it.
+/// The former sweep after a reload, and the entries by their names where nothing is planned by
+/// them. Freeing them takes time that grows with the schedule, so that another thread does it.
 #[expect(dead_code, reason = "it is held to be dropped")]
-pub(crate) struct Leftover(Sweep);
+pub(crate) struct Leftover(Sweep, Option<Arc<ByName>>);
 
 /// The next occurrence that is due, for people.
 pub(super) struct Upcoming {
@@ -559,7 +561,7 @@ impl Core {
         let Some(cursor) = self.sweep.cursor() else {
             // Nothing is planned as long as the clock shows a time before the program's build date.
             let sweep = Sweep::new(&schedule, None).reaching(self.sweep.reach());
-            return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)));
+            return (effects, Leftover(std::mem::replace(&mut self.sweep, sweep), Some(entries)));
         };
         let unreached =
             self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
@@ -575,13 +577,21 @@ impl Core {
         let unclaimed = self.batch.split_off(self.being_claimed);
         self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
         let former = self.reloaded.take().and_then(|former| former.again_from);
-        if !self.batch.is_empty() {
+        let unused = if self.batch.is_empty() {
+            Some(entries)
+        } else {
             let again_from = (self.claiming == Claiming::Yes).then(|| former.unwrap_or(from));
             self.reloaded = Some(TakenOver { entries, again_from });
-        }
+            None
+        };
         let sweep = Sweep::resume(&schedule, timetable, from);
         let sweep = sweep.reaching(self.sweep.reach()).repeating(self.sweep.repeat());
-        (effects, Leftover(std::mem::replace(&mut self.sweep, sweep)))
+        (effects, Leftover(std::mem::replace(&mut self.sweep, sweep), unused))
+    }
+
+    /// Takes in how far the leaders of former terms had sent.
+    pub(crate) fn terms_ended(&mut self, ended: &[EndedTerm], now: Now) -> Vec<Effect> {
+        self.dispatch.terms_ended(ended, now)
     }
 
     /// Stops sending. Returns the effects that write down what waits.
@@ -630,12 +640,12 @@ impl Core {
     }
 
     /// Returns the state of each account, for `status`.
-    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, AccountStanding)> {
         self.dispatch.standings()
     }
 
     /// Returns up to `most` occurrences that wait, with the reason, a fair share of each account.
-    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<WaitingOccurrence> {
         self.dispatch.waiting(most, now)
     }
 
@@ -683,7 +693,7 @@ impl Core {
     }
 
     /// Returns each account's quota, to be kept for the next process.
-    pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
+    pub(crate) fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::SavedQuota)> {
         self.dispatch.quotas()
     }
 }

@@ -27,11 +27,11 @@ use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
 use super::{Daemon, DaemonError, FLUSH, GRACE, Keeping, Replacement, Setup, StopReason};
-use crate::control::{ControlReceiver, ControlRequest, Fire, FireError, NotReady, OnDisk, Snapshot};
+use crate::control::{ControlReceiver, ControlRequest, FireError, FireRequest, NotReady, OnDisk, Snapshot};
 use crate::journal::Health;
 use crate::journal::Opened;
 use crate::journal::postgres::{MemberEvent, Membership};
-use crate::log::Progress;
+use crate::log::LogProgress;
 use crate::log::event::{
     DaemonStarted, DaemonStopped, DaemonStopping, Event, ScheduleReloaded, ScheduleShrunk,
 };
@@ -46,7 +46,7 @@ const SAID: Duration = Duration::from_millis(500);
 /// State that all loops share.
 pub(super) struct Shared {
     pub(super) metrics: Option<Arc<Metrics>>,
-    log: Progress,
+    log: LogProgress,
     notices: RwLock<Option<Notices>>,
     supervision: Mutex<Supervision>,
     pub(super) journal: Arc<str>,
@@ -72,7 +72,7 @@ impl Shared {
     }
 
     /// Returns the progress of the thread that writes the log.
-    pub(super) fn log(&self) -> Progress {
+    pub(super) fn log(&self) -> LogProgress {
         self.log.clone()
     }
 
@@ -333,7 +333,7 @@ impl Fleet {
                 let shard = fire.entry.account.shard.clone();
                 let Some(running) = self.loop_of(&shard) else { return };
                 let schedule = Arc::clone(&running.schedule);
-                (shard, ControlRequest::Fire(Box::new(Fire { schedule, ..*fire })))
+                (shard, ControlRequest::Fire(Box::new(FireRequest { schedule, ..*fire })))
             }
             ControlRequest::Pause(steer, terms) => (steer.shard.clone(), ControlRequest::Pause(steer, terms)),
             ControlRequest::Resume(steer) => (steer.shard.clone(), ControlRequest::Resume(steer)),

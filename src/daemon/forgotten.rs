@@ -55,7 +55,7 @@ fn former_attempts(open: &Open) -> Option<u32> {
     match open.reached {
         Reached::Waiting { attempts, .. } => Some(attempts),
         Reached::Due if open.claim.origin.is_linked() => Some(0),
-        Reached::Due | Reached::Sending { .. } => None,
+        Reached::Due | Reached::Unsent | Reached::Sending { .. } => None,
     }
 }
 
@@ -76,7 +76,11 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
     }
     let known: HashSet<&Key> = known.iter().collect();
     let new = claims.into_iter().filter(|claim| !known.contains(&claim.key));
-    recovered.open.extend(new.map(|claim| Open { claim, reached: Reached::Due }));
+    recovered.open.extend(new.map(|claim| Open {
+        claim,
+        reached: Reached::Due,
+        may_have_been_sent_in: None,
+    }));
     recovered.open.sort_by(|one, other| one.claim.key.cmp(&other.claim.key));
     recovered.cursor = recovered.cursor.max(Some(cursor));
     recovered.forgotten_until = None;
@@ -86,7 +90,8 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
 /// Returns true when the occurrence may have been sent without the journal's knowledge.
 fn may_have_been_sent(open: &Open, until: Timestamp) -> bool {
     match open.reached {
-        Reached::Sending { .. } => false,
+        // What the journal knows for sure lies behind what it has forgotten.
+        Reached::Sending { .. } | Reached::Unsent => false,
         // It had come due, perhaps by a clock that was set back since.
         Reached::Waiting { .. } => true,
         Reached::Due => open.claim.due_at <= until,

@@ -18,7 +18,7 @@ use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::dispatch::{Effect, Request};
 use crate::journal::postgres::{LeadershipChange, ShardHandle, Term};
-use crate::journal::{Definition, Health, Opened, Refused, SendWatermark};
+use crate::journal::{EndedTerm, Health, Opened, Refused, SendWatermark};
 use crate::log::event::{JournalRefused, LeaseLost, LeaseReleased};
 use crate::memory;
 use crate::schedule::{AccountName, Schedule, Shard};
@@ -113,6 +113,9 @@ impl Leader {
                     LeadershipChange::Deposed => return Halt::Deposed,
                     LeadershipChange::Replaced => return Halt::Replaced,
                     LeadershipChange::HandsOver => return Halt::HandsOver,
+                    LeadershipChange::TermsEnded(ended) => {
+                        self.handle(daemon, Input::TermsEnded(ended), Now::read());
+                    }
                     LeadershipChange::Leads(_) | LeadershipChange::StandsBy(_) => {}
                 },
                 _ = self.requests.next_answers(&mut answers, REPLIES_AT_ONCE) => {
@@ -204,9 +207,7 @@ impl Leader {
                 Output::JournalGoesBack(cursor) => self.mark.journal_goes_back(cursor),
                 Output::SaveQuota(account, saved) => self.requests.journal.save_quota(account, *saved),
                 Output::WriteNow => self.requests.write_now(),
-                Output::InForce(since, schedule) => {
-                    self.requests.journal.in_force(since, Definition::of_all(&schedule.entries));
-                }
+                Output::InForce(since, schedule) => self.requests.journal.in_force(since, schedule),
                 Output::ClaimByHand { claim, fire } => self.requests.claim_by_hand(*claim, fire),
                 Output::Fired(asker, key) => self.askers.fired(asker, key, &mut daemon.desk),
                 Output::NotFired(asker, error) => self.askers.not_fired(asker, error),
@@ -299,7 +300,7 @@ impl Leader {
     pub(super) fn step_down(self, daemon: &mut Daemon) {
         let in_flight = self.node.core().fires_in_flight();
         daemon.emit(LeaseLost { member: daemon.member(), shard: daemon.shard_name(), in_flight }.into());
-        self.idle(daemon);
+        self.ends_term(daemon);
     }
 
     /// Leaves the shard to a member that has fewer.
@@ -307,24 +308,35 @@ impl Leader {
         self.wind_up(daemon, HANDS_OVER_WITHIN).await;
         daemon.release();
         daemon.emit(LeaseReleased { member: daemon.member(), shard: daemon.shard_name() }.into());
-        self.idle(daemon);
+        self.ends_term(daemon);
     }
 
     /// Ends a term. Returns the one that goes on under the same lease with all that the journal
     /// knows. `None`: the lease is left to others.
     pub(super) async fn renew(mut self, daemon: &mut Daemon) -> Option<Term> {
         let WoundUp { is_closed, .. } = self.wind_up(daemon, HANDS_OVER_WITHIN).await;
-        let term = self.term.take().filter(|_| is_closed).map(Term::renewed);
-        if term.is_none() {
+        if !is_closed {
             // Writes of the old term must not reach a later term with the same number.
             daemon.release();
+            self.ends_term(daemon);
+            return None;
         }
+        let term = self.term.take().map(|term| term.renewed(self.mark.sent_up_to()));
         self.idle(daemon);
         term
     }
 
+    /// Decides nothing from now on, and has the other members know how far it has sent.
+    pub(super) fn ends_term(self, daemon: &mut Daemon) {
+        if let (Some(shard_handle), Some(term)) = (&daemon.shard_handle, &self.term) {
+            let (number, sent_up_to) = (term.number(), self.mark.sent_up_to());
+            shard_handle.term_ended(EndedTerm { number, sent_up_to });
+        }
+        self.idle(daemon);
+    }
+
     /// Decides nothing from now on.
-    pub(super) fn idle(self, daemon: &mut Daemon) {
+    fn idle(self, daemon: &mut Daemon) {
         daemon.tell_health(&Health::Well);
         let Leader { mut node, requests, .. } = self;
         node.steps_down();

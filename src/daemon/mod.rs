@@ -33,7 +33,7 @@ use crate::journal::postgres::ShardHandle;
 use crate::journal::{Health, JournalError};
 use crate::log;
 use crate::log::event::{CalendarEnding, Event, JournalFailed, JournalRestored, LeaseReleased};
-use crate::metrics::{Metrics, Watched};
+use crate::metrics::{LoopMetrics, Metrics};
 use crate::notify::Notices;
 use crate::schedule::{AccountName, EntryName, ListEnding, NamedCalendar, Schedule, Shard, ending};
 
@@ -100,7 +100,7 @@ pub struct Setup {
     /// The service manager that started the daemon.
     pub notifier: Notifier,
     /// Progress of the thread that writes the log.
-    pub log: log::Progress,
+    pub log: log::LogProgress,
     /// Tells whether the schedule file on disk is the schedule that is fired.
     pub on_disk: OnDisk,
 }
@@ -122,7 +122,7 @@ struct Daemon {
     ill_since: Option<Timestamp>,
     /// Decides when the log tells of the journal's outage.
     outage: Outage,
-    metrics: Option<Watched>,
+    metrics: Option<LoopMetrics>,
     desk: ControlState,
 }
 
@@ -183,7 +183,7 @@ impl Daemon {
             match leads.fire_until(&mut self, &mut stopped, &mut ticks, &mut parts, &mut asks).await {
                 Halt::Stopped => break Some(leads),
                 Halt::Deposed => leads.step_down(&mut self),
-                Halt::Replaced => leads.idle(&mut self),
+                Halt::Replaced => leads.ends_term(&mut self),
                 Halt::HandsOver => leads.hand_over(&mut self).await,
                 Halt::Renews => renewed = leads.renew(&mut self).await,
             }

@@ -33,7 +33,7 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::control::{Changed, FireError, SteerError, Wanted};
 use crate::dispatch::{Effect, Haste, Hindrance, Request, RequestId};
-use crate::journal::{Claim, Claimed, JournalError, Key, Known, Pause, Recovered, SendPermit};
+use crate::journal::{Claim, Claimed, EndedTerm, JournalError, Key, Known, Pause, Recovered, SendPermit};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed, OccurrenceBackfilled};
 use crate::quota;
@@ -86,6 +86,8 @@ pub(crate) enum Input {
     Steer(Steering),
     /// Another schedule takes over.
     Replace(Prepared),
+    /// Former terms are over, by the word of their leaders.
+    TermsEnded(Vec<EndedTerm>),
     /// The node is to stop: it sends nothing new, and waits for answers within this time.
     Stop(Duration),
 }
@@ -134,7 +136,7 @@ pub(crate) enum Output {
     /// The journal's cursor goes back to this instant with the next claim.
     JournalGoesBack(Timestamp),
     /// The state of a quota is to be saved.
-    SaveQuota(AccountName, Box<quota::Saved>),
+    SaveQuota(AccountName, Box<quota::SavedQuota>),
     /// The journal is to write what it was given, without a wait for more.
     WriteNow,
     /// The journal is to know from which instant on is planned by this schedule.
@@ -291,6 +293,12 @@ impl Node {
                 let mut decided = told_first(effects);
                 decided.push(Output::Free(Box::new(leftover)));
                 self.decided(decided, now)
+            }
+            // The journal has all that is in doubt: the next leader reads the word there.
+            Input::TermsEnded(_) if self.ending.is_some() => Vec::new(),
+            Input::TermsEnded(ended) => {
+                let effects = self.core.terms_ended(&ended, now);
+                self.decided(told_first(effects), now)
             }
             Input::Stop(within) => {
                 let until = now.mono + within;

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::cloud66::Client;
 use crate::dispatch::Links;
 use crate::notify::Audience;
-use crate::schedule::{AccountName, ByName, Entry, EntryName, NamedCalendar, Schedule, Shard};
+use crate::schedule::{AccountName, ByName, NamedCalendar, Pairs, Schedule, Shard};
 use crate::timetable::Timetable;
 
 /// Another schedule, with all that can be made of it before it takes over.
@@ -162,17 +162,15 @@ impl Difference {
     /// Compares by name: an entry with another name is another entry. An entry that is unchanged is
     /// shared from then on, so that nobody has to compare it again.
     fn share(old: &Schedule, new: &mut Schedule) -> Difference {
-        let mut left: HashMap<&EntryName, &Arc<Entry>> =
-            old.entries.iter().map(|entry| (&entry.name, entry)).collect();
-        let mut difference = Difference::default();
-        for entry in &mut new.entries {
-            match left.remove(&entry.name) {
+        let pairs = Pairs::of(&old.entries, &new.entries);
+        let mut difference = Difference { removed: pairs.gone.len(), ..Difference::default() };
+        for (entry, before) in new.entries.iter_mut().zip(pairs.before) {
+            match before {
                 None => difference.added += 1,
                 Some(before) if before != entry => difference.changed += 1,
                 Some(before) => *entry = Arc::clone(before),
             }
         }
-        difference.removed = left.len();
         difference
     }
 }
@@ -180,6 +178,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Entry;
 
     fn schedule(jobs: &str) -> Schedule {
         let file = format!("accounts: {{ main: {{ token: {{ env: T }} }} }}\njobs:\n{jobs}");

@@ -10,12 +10,13 @@ use tokio::time::sleep;
 use super::Daemon;
 use super::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use super::leader::{Leader, next_event};
+use super::node::Input;
 use super::replacement::Part;
 use super::sweep::{Tick, Ticks};
 use crate::clock::Now;
 use crate::control::ControlRequest;
 use crate::journal::postgres::{Leadership, LeadershipChange, Leads, MemberEvent, Membership, Term};
-use crate::journal::{JournalError, Opened};
+use crate::journal::{EndedTerm, JournalError, Opened};
 use crate::log::Event;
 use crate::log::event::{
     ClockDiffers, JournalOlder, JournalReplaced, LeaseAcquired, LeaseReachable, LeaseStandby,
@@ -109,6 +110,8 @@ impl Daemon {
         asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> Option<Leader> {
         let mut opening = renewed.and_then(|term| self.opens(term));
+        // Terms that ended while the journal was being opened.
+        let mut ended = Vec::new();
         loop {
             if let Some(metrics) = &self.metrics {
                 metrics.stands_by(true);
@@ -122,20 +125,26 @@ impl Daemon {
                 notice = next_event(&mut self.shard_handle) => match notice {
                     // Handed over before this was heard of.
                     LeadershipChange::Leads(term) if term.is_over() => {}
-                    LeadershipChange::Leads(term) => opening = self.opens(term),
+                    LeadershipChange::Leads(term) => {
+                        ended.clear();
+                        opening = self.opens(term);
+                    }
+                    LeadershipChange::TermsEnded(terms) => ended.extend(terms),
                     LeadershipChange::StandsBy(leader) => {
                         let (member, shard) = (self.member(), self.shard_name());
                         self.emit(LeaseStandby { member, shard, leader }.into());
                     }
-                    LeadershipChange::Deposed | LeadershipChange::Replaced => opening = None,
-                    LeadershipChange::HandsOver => if opening.take().is_some() {
+                    LeadershipChange::Deposed | LeadershipChange::Replaced => self.gives_up(opening.take()),
+                    LeadershipChange::HandsOver => if opening.is_some() {
                         self.release();
+                        self.gives_up(opening.take());
                     },
                 },
                 (term, opened) = opened(&mut opening) => match opened {
-                    Ok((opened, older)) => return Some(self.begin(term, opened, older)),
+                    Ok((opened, older)) => return Some(self.begin(term, opened, older, ended)),
                     Err(error) => {
                         self.release();
+                        self.sent_nothing(&term);
                         let (member, error) = (self.member(), error.to_string());
                         self.emit(LeaseUnreachable { member, error }.into());
                     }
@@ -176,8 +185,29 @@ impl Daemon {
         Some(Opening { opened: Box::pin(opened), term })
     }
 
-    /// Begins a term.
-    fn begin(&mut self, term: Term, opened: Opened, older: Option<JournalOlder>) -> Leader {
+    /// Leaves a term for which the journal is being opened.
+    fn gives_up(&self, opening: Option<Opening>) {
+        if let Some(Opening { term, .. }) = opening {
+            self.sent_nothing(&term);
+        }
+    }
+
+    /// Tells the other members that nothing was sent under a term for which the journal was not
+    /// opened.
+    fn sent_nothing(&self, term: &Term) {
+        if let Some(shard_handle) = &self.shard_handle {
+            shard_handle.term_ended(term.unopened());
+        }
+    }
+
+    /// Begins a term. `ended` are terms that ended while the journal was being opened.
+    fn begin(
+        &mut self,
+        term: Term,
+        opened: Opened,
+        older: Option<JournalOlder>,
+        ended: Vec<EndedTerm>,
+    ) -> Leader {
         if let Some(older) = older {
             self.emit(older.into());
         }
@@ -187,7 +217,9 @@ impl Daemon {
         if let Some(metrics) = &self.metrics {
             metrics.stands_by(false);
         }
-        Leader::begin(self, opened, Some(term))
+        let mut leader = Leader::begin(self, opened, Some(term));
+        leader.handle(self, Input::TermsEnded(ended), Now::read());
+        leader
     }
 
     /// Another schedule takes over while this member stands by.

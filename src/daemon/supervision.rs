@@ -101,7 +101,7 @@ impl Supervision {
     fn news(&mut self, now: Now) {
         self.notifier.settle();
         let hangs = |turned: &Turned| now.mono.saturating_sub(turned.at) >= HANGS;
-        let turn = Turn {
+        let turn = NotifyTurn {
             is_current: self.loops.values().all(|turned| turned.is_current),
             lives: self.loops.values().all(|turned| turned.lives && !hangs(turned)),
             watchdog: self.notifier.watchdog(),
@@ -151,7 +151,7 @@ impl Supervision {
 }
 
 /// State of the daemon after a turn of its loop.
-struct Turn {
+struct NotifyTurn {
     /// Everything that is due by now is claimed.
     is_current: bool,
     /// The sweep comes on.
@@ -174,7 +174,12 @@ struct LastStatus {
 impl LastStatus {
     /// Returns the text to be told, which may be empty, and the state once it has been told.
     /// `None`: nothing can have changed.
-    fn news(&self, turn: &Turn, now: Mono, status: impl FnOnce() -> String) -> Option<(String, LastStatus)> {
+    fn news(
+        &self,
+        turn: &NotifyTurn,
+        now: Mono,
+        status: impl FnOnce() -> String,
+    ) -> Option<(String, LastStatus)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
         // Often enough that a turn which comes late is no reason to be killed.
@@ -244,11 +249,11 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(60);
 
-    fn turn(is_current: bool, lives: bool) -> Turn {
-        Turn { is_current, lives, watchdog: Some(LIMIT) }
+    fn turn(is_current: bool, lives: bool) -> NotifyTurn {
+        NotifyTurn { is_current, lives, watchdog: Some(LIMIT) }
     }
 
-    fn says(told: &LastStatus, turn: &Turn, now: Mono, status: &str) -> String {
+    fn says(told: &LastStatus, turn: &NotifyTurn, now: Mono, status: &str) -> String {
         told.news(turn, now, || status.into()).map(|(news, _)| news).unwrap_or_default()
     }
 
@@ -297,7 +302,7 @@ mod tests {
         assert_eq!(says(&told, &turn(true, true), seconds(14), "a"), "");
         assert_eq!(says(&told, &turn(true, true), seconds(15), "a"), "WATCHDOG=1");
         assert_eq!(says(&told, &turn(true, false), seconds(100), "a"), "");
-        let unwatched = Turn { watchdog: None, ..turn(true, true) };
+        let unwatched = NotifyTurn { watchdog: None, ..turn(true, true) };
         assert_eq!(says(&told, &unwatched, seconds(100), "a"), "");
     }
 

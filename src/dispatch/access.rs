@@ -5,12 +5,12 @@ use std::sync::Arc;
 use super::admission::{Admission, Came};
 use super::follow::{Follow, Following, Room};
 use super::occurrences::AccountQueue;
-use super::standing::{Gauges, Refused, Standing};
+use super::standing::{AccountStanding, FinalRefusal, Gauges};
 use super::trouble::Trouble;
 use super::{Effect, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Ending, Purpose, Quota, Ticket, Verdict};
+use crate::quota::{self, Change, Ending, Purpose, Quota, QuotaVerdict, Ticket};
 use crate::schedule::{Account, TokenSource};
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
@@ -25,7 +25,7 @@ pub(super) struct AccountAccess {
     pub(super) follow: Follow,
     pub(super) token: TokenInUse,
     /// The API's last final refusal.
-    pub(super) refused: Option<Refused>,
+    pub(super) refused: Option<FinalRefusal>,
     pub(super) trouble: Trouble,
 }
 
@@ -73,8 +73,8 @@ impl AccountAccess {
     }
 
     /// Returns the account's standing, for people. No queue is walked through.
-    pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> Standing {
-        Standing {
+    pub(super) fn standing(&self, queue: Option<&AccountQueue>) -> AccountStanding {
+        AccountStanding {
             account: Arc::clone(&self.account),
             gauges: self.gauges(queue),
             exhausted_until: self.quota().exhausted_until(),
@@ -108,20 +108,20 @@ impl AccountAccess {
     }
 
     /// Returns true when the saved state is surely of the quota that this account draws on.
-    pub(super) fn draws_on(&self, saved: &quota::Saved) -> bool {
+    pub(super) fn draws_on(&self, saved: &quota::SavedQuota) -> bool {
         saved.user.as_ref().is_some_and(|user| *user == whose(&self.account))
     }
 
     /// Goes on with what a former process knew of the quota, if it is the same one.
-    pub(super) fn restore(&mut self, saved: quota::Saved, ending: Ending, now: Now) {
+    pub(super) fn restore(&mut self, saved: quota::SavedQuota, ending: Ending, now: Now) {
         if saved.user.as_ref().is_none_or(|user| *user == whose(&self.account)) {
             self.admission.quota = Quota::restore(self.account.quota, saved, ending, now);
         }
     }
 
     /// Returns the state of the quota, for the next process.
-    pub(super) fn save(&self) -> quota::Saved {
-        quota::Saved { user: Some(whose(&self.account)), ..self.quota().save() }
+    pub(super) fn save(&self) -> quota::SavedQuota {
+        quota::SavedQuota { user: Some(whose(&self.account)), ..self.quota().save() }
     }
 
     /// Asks for an action later.
@@ -137,7 +137,7 @@ impl AccountAccess {
     }
 
     /// Judges a refusal for want of quota. `None`: the reply is no refusal.
-    pub(super) fn judge(&self, answer: Option<&quota::Answer>) -> Option<Verdict> {
+    pub(super) fn judge(&self, answer: Option<&quota::QuotaAnswer>) -> Option<QuotaVerdict> {
         self.quota().judge(answer?)
     }
 
@@ -145,7 +145,7 @@ impl AccountAccess {
     pub(super) fn settle(
         &mut self,
         ticket: Ticket,
-        answer: Option<quota::Answer>,
+        answer: Option<quota::QuotaAnswer>,
         came: Came,
         now: Now,
         effects: &mut Vec<Effect>,

@@ -79,7 +79,7 @@ impl Admission {
     pub(super) fn settle(
         &mut self,
         ticket: Ticket,
-        answer: Option<quota::Answer>,
+        answer: Option<quota::QuotaAnswer>,
         came: Came,
         now: Now,
     ) -> Vec<Change> {

@@ -35,7 +35,7 @@ pub(super) struct Following {
     pub(super) sent_at: Timestamp,
     since: Mono,
     interval: Duration,
-    place: Place,
+    place: ActionPlace,
     /// The page that it is to be asked for on, while it waits.
     page: Option<u32>,
     /// It was told that the action runs longer than its entry expects.
@@ -44,7 +44,7 @@ pub(super) struct Following {
 
 /// Where an action is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum ActionPlace {
     /// Where its stack's newest are.
     Newest,
     /// On this page of its stack's list: it was not where the newest are.
@@ -57,7 +57,7 @@ enum Place {
 
 /// The next question about an action.
 #[derive(Debug)]
-pub(super) enum Question {
+pub(super) enum FollowQuestion {
     /// For one action.
     One(Following),
     /// For this page of a stack's list, where these should be.
@@ -66,7 +66,7 @@ pub(super) enum Question {
 
 /// The state of one action that was looked for on a page.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum FoundAction {
     /// This.
     There(Following, Box<Action>),
     /// Nothing: it is to be looked for elsewhere, at once.
@@ -88,7 +88,7 @@ impl Following {
             sent_at,
             since: now.mono,
             interval: FIRST,
-            place: Place::Newest,
+            place: ActionPlace::Newest,
             page: None,
             told_slow: false,
         }
@@ -167,9 +167,9 @@ impl Follow {
 
     fn page_of(&self, following: &Following) -> Option<u32> {
         match following.place {
-            Place::Newest => Some(self.newest.get(&following.entry.stack).copied().unwrap_or(1)),
-            Place::On(page) => Some(page),
-            Place::AloneOnce | Place::Alone => None,
+            ActionPlace::Newest => Some(self.newest.get(&following.entry.stack).copied().unwrap_or(1)),
+            ActionPlace::On(page) => Some(page),
+            ActionPlace::AloneOnce | ActionPlace::Alone => None,
         }
     }
 
@@ -194,13 +194,13 @@ impl Follow {
 
     /// Takes out what is to be asked for now: the first one, and with it what can be asked for at
     /// the same price.
-    pub(super) fn take(&mut self, now: Now) -> Option<Question> {
+    pub(super) fn take(&mut self, now: Now) -> Option<FollowQuestion> {
         let (key, mut first) = self.next.pop_first()?;
         let Some(page) = first.page else {
-            if first.place == Place::AloneOnce {
-                first.place = Place::Newest;
+            if first.place == ActionPlace::AloneOnce {
+                first.place = ActionPlace::Newest;
             }
-            return Some(Question::One(first));
+            return Some(FollowQuestion::One(first));
         };
         let place = (first.entry.stack.clone(), page);
         let mut keys = self.listed.remove(&place).unwrap_or_default();
@@ -217,13 +217,18 @@ impl Follow {
             self.listed.insert(place.clone(), keys);
         }
         match together.len() {
-            1 => together.pop().map(Question::One),
-            _ => Some(Question::Page(place.0, page, together)),
+            1 => together.pop().map(FollowQuestion::One),
+            _ => Some(FollowQuestion::Page(place.0, page, together)),
         }
     }
 
     /// Looks for actions on a page. The page tells where to look for those that are not on it.
-    pub(super) fn find(&mut self, number: u32, page: ActionsPage, sought: Vec<Following>) -> Vec<Found> {
+    pub(super) fn find(
+        &mut self,
+        number: u32,
+        page: ActionsPage,
+        sought: Vec<Following>,
+    ) -> Vec<FoundAction> {
         let last = page.pages.filter(|&last| last > number);
         // Where the oldest come first the newest are on the last page.
         let newest_last = listing::goes_up(&page.actions);
@@ -234,15 +239,15 @@ impl Follow {
         let mut actions: HashMap<ActionId, Action> =
             page.actions.into_iter().filter_map(|action| Some((action.id?, action))).collect();
         let find = |mut following: Following| match actions.remove(&following.action) {
-            Some(action) => Found::There(following, Box::new(action)),
+            Some(action) => FoundAction::There(following, Box::new(action)),
             None => {
                 following.place = match (following.place, next) {
-                    (Place::Newest, Some(_)) if newest_last => Place::Newest,
-                    (Place::Newest, Some(next)) => Place::On(next),
+                    (ActionPlace::Newest, Some(_)) if newest_last => ActionPlace::Newest,
+                    (ActionPlace::Newest, Some(next)) => ActionPlace::On(next),
                     // One more page costs as much as one question.
-                    _ => Place::Alone,
+                    _ => ActionPlace::Alone,
                 };
-                Found::Elsewhere(following)
+                FoundAction::Elsewhere(following)
             }
         };
         sought.into_iter().map(find).collect()
@@ -252,7 +257,7 @@ impl Follow {
 impl Following {
     /// The list could not be read: the next question is for it alone.
     pub(super) fn alone_once(mut self) -> Following {
-        self.place = Place::AloneOnce;
+        self.place = ActionPlace::AloneOnce;
         self
     }
 }

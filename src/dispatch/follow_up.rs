@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::Came;
-use super::follow::{Following, Found, Question};
+use super::follow::{FollowQuestion, Following, FoundAction};
 use super::linked_key::LinkedKey;
 use super::replies::warned;
 use super::{Dispatch, Effect, InFlight, Request, RequestId, log, ms};
@@ -41,12 +41,12 @@ impl Dispatch {
             };
             let account = account.clone();
             let (question, in_flight) = match question {
-                Question::One(following) => {
+                FollowQuestion::One(following) => {
                     let stack = following.entry.stack.clone();
                     let question = Request::Action(account, stack, following.action);
                     (question, InFlight::Follow(ticket, following))
                 }
-                Question::Page(stack, page, sought) => {
+                FollowQuestion::Page(stack, page, sought) => {
                     let in_flight = InFlight::FollowPage(ticket, account.clone(), page, sought);
                     (Request::Actions { account, stack, page, purpose: Purpose::FollowUp }, in_flight)
                 }
@@ -123,10 +123,10 @@ impl Dispatch {
         };
         for found in access.follow.find(number, page, sought) {
             match found {
-                Found::There(following, action) => {
+                FoundAction::There(following, action) => {
                     self.answered(following, FollowUp::Action(action), now, effects);
                 }
-                Found::Elsewhere(following) => {
+                FoundAction::Elsewhere(following) => {
                     if let Some(access) = self.accounts.get_mut(account) {
                         access.follow.at_once(following, now);
                     }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use super::admission::Came;
-use super::stack_state::{ANSWERED_WITHIN, BELIEVED, EVERY, Subject, Verdict};
-use super::{Dispatch, Effect, Id, InFlight, Place, Planned, Request, RequestId, log};
+use super::stack_state::{ANSWERED_WITHIN, BELIEVED, EVERY, StackVerdict, Subject};
+use super::{Dispatch, Effect, Id, InFlight, PendingPlace, Planned, Request, RequestId, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Looked, Obstacle, Reply};
 use crate::log::event::{OccurrenceWaiting, StackUnasked};
@@ -51,7 +51,7 @@ impl Dispatch {
                 continue;
             }
             let due_at = now.mono + now.until(pending.due_at);
-            if let Verdict::Unknown(missing) = self.verdict(&pending.subjects(), due_at) {
+            if let StackVerdict::Unknown(missing) = self.verdict(&pending.subjects(), due_at) {
                 for subject in missing {
                     // Without quota it is tried again when the occurrence is due.
                     let _ = self.look_at(&subject, now, effects);
@@ -70,15 +70,15 @@ impl Dispatch {
             return Turn::Goes;
         };
         let missing = match self.verdict(&subjects, now.mono) {
-            Verdict::Clear => return Turn::Goes,
-            Verdict::Obstacle(obstacle) => {
+            StackVerdict::Clear => return Turn::Goes,
+            StackVerdict::Obstacle(obstacle) => {
                 self.meets(id, obstacle, now, effects);
                 for subject in &subjects {
                     self.look_again(subject, EVERY, now);
                 }
                 return Turn::Stays;
             }
-            Verdict::Unknown(missing) => missing,
+            StackVerdict::Unknown(missing) => missing,
         };
         let mut refused = None;
         for subject in &missing {
@@ -92,7 +92,7 @@ impl Dispatch {
                 Turn::GoesUnseen(missing, error)
             }
             _ => {
-                self.occurrences.move_to(id, Place::Stack);
+                self.occurrences.move_to(id, PendingPlace::Stack);
                 Turn::Stays
             }
         }
@@ -160,8 +160,8 @@ impl Dispatch {
             }));
             effects.extend(pending.record_waiting(obstacle.into()));
         }
-        if pending.place() != Place::Stack {
-            self.occurrences.move_to(id, Place::Stack);
+        if pending.place() != PendingPlace::Stack {
+            self.occurrences.move_to(id, PendingPlace::Stack);
         }
     }
 
@@ -173,16 +173,19 @@ impl Dispatch {
                 continue;
             };
             match self.verdict(&subjects, now.mono) {
-                Verdict::Obstacle(obstacle) => self.meets(id, obstacle, now, effects),
-                Verdict::Unknown(missing) if missing.iter().any(|other| self.looks.is_under_way(other)) => {}
-                Verdict::Unknown(_) | Verdict::Clear => self.occurrences.move_to(id, Place::Ready),
+                StackVerdict::Obstacle(obstacle) => self.meets(id, obstacle, now, effects),
+                StackVerdict::Unknown(missing)
+                    if missing.iter().any(|other| self.looks.is_under_way(other)) => {}
+                StackVerdict::Unknown(_) | StackVerdict::Clear => {
+                    self.occurrences.move_to(id, PendingPlace::Ready)
+                }
             }
         }
         let interval = self.interval(&subject.account);
         self.look_again(subject, interval, now);
     }
 
-    fn verdict(&self, subjects: &[Subject], at: Mono) -> Verdict {
+    fn verdict(&self, subjects: &[Subject], at: Mono) -> StackVerdict {
         self.looks.verdict(subjects, at, |subject| self.occurrences.is_needed(subject))
     }
 
@@ -196,7 +199,7 @@ impl Dispatch {
     /// Gives the occurrences that wait for a subject their turn again.
     fn send_on(&mut self, subject: &Subject) {
         for id in self.occurrences.kept(subject) {
-            self.occurrences.move_to(id, Place::Ready);
+            self.occurrences.move_to(id, PendingPlace::Ready);
         }
     }
 
@@ -226,11 +229,11 @@ impl Dispatch {
         }
         if let Asking::Refused(_) = self.look_at(subject, now, effects) {
             match self.verdict(std::slice::from_ref(subject), now.mono) {
-                Verdict::Obstacle(_) => {
+                StackVerdict::Obstacle(_) => {
                     let interval = self.interval(&subject.account);
                     self.looks.look_later(subject, now.mono + interval);
                 }
-                Verdict::Clear | Verdict::Unknown(_) => self.send_on(subject),
+                StackVerdict::Clear | StackVerdict::Unknown(_) => self.send_on(subject),
             }
         }
     }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use super::linked_key::LinkedKey;
-use super::{Dispatch, Effect, History, Id, Pending, Place, Planned, log, ms};
+use super::{Dispatch, Effect, History, Id, Pending, PendingPlace, Planned, log, ms};
 use crate::clock::Now;
 use crate::journal::{Claim, Handover, Key, Origin, Repetition, Retry, Successor, Transition};
 use crate::log::event::{OccurrenceSkipped, OccurrenceUnknown, Seldom};
@@ -51,7 +51,7 @@ impl From<&Schedule> for Links {
 
 /// The meaning of an end for the entries that come after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum LinkVerdict {
     Success,
     Failure,
     /// No action is known to have ended.
@@ -86,18 +86,18 @@ impl Origin {
     }
 }
 
-fn verdict(origin: &Origin, end: &Transition) -> Option<Verdict> {
+fn verdict(origin: &Origin, end: &Transition) -> Option<LinkVerdict> {
     Some(match end {
-        Transition::Finished { success: Some(true), .. } => Verdict::Success,
-        Transition::Finished { .. } => Verdict::Failure,
+        Transition::Finished { success: Some(true), .. } => LinkVerdict::Success,
+        Transition::Finished { .. } => LinkVerdict::Failure,
         Transition::Skipped { reason } if reason.reason == Reason::Removed.as_str() => return None,
         // The run that it was to repeat has failed, and was the last.
         Transition::Missed { .. } | Transition::Skipped { .. } | Transition::Rejected { .. }
             if matches!(origin, Origin::Retry(_)) =>
         {
-            Verdict::Failure
+            LinkVerdict::Failure
         }
-        _ => Verdict::GivenUp,
+        _ => LinkVerdict::GivenUp,
     })
 }
 
@@ -189,7 +189,7 @@ impl Dispatch {
     fn follow_on(
         &self,
         ending: &LinkedKey,
-        verdict: Verdict,
+        verdict: LinkVerdict,
         now: Now,
         planned: &mut Vec<Planned>,
         next: &mut Vec<Successor>,
@@ -202,9 +202,9 @@ impl Dispatch {
         };
         for entry in self.links.followers.after(ending.key.entry()) {
             let goes = entry.after.as_ref().is_some_and(|after| match verdict {
-                Verdict::Success => after.on.admits(true),
-                Verdict::Failure => after.on.admits(false),
-                Verdict::GivenUp => false,
+                LinkVerdict::Success => after.on.admits(true),
+                LinkVerdict::Failure => after.on.admits(false),
+                LinkVerdict::GivenUp => false,
             });
             let due_at = now.wall.max(first).checked_add(entry.delay()).unwrap_or(Timestamp::MAX);
             let follower = Planned::new(entry, origin.clone(), (first, ending.key.pass()), due_at);
@@ -226,7 +226,7 @@ impl Dispatch {
                     error: error.clone(),
                 }));
                 next.push(Successor { claim, given_up: Some(Transition::Unknown { error }) });
-                self.follow_on(&ending, Verdict::GivenUp, now, planned, next, told);
+                self.follow_on(&ending, LinkVerdict::GivenUp, now, planned, next, told);
                 continue;
             }
             told.push(log(OccurrenceSkipped {
@@ -243,7 +243,7 @@ impl Dispatch {
                 claim,
                 given_up: Some(Transition::Skipped { reason: Reason::Upstream.into() }),
             });
-            self.follow_on(&ending, Verdict::GivenUp, now, planned, next, told);
+            self.follow_on(&ending, LinkVerdict::GivenUp, now, planned, next, told);
         }
     }
 
@@ -256,7 +256,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let goes_no_more = |pending: &Pending| {
-            pending.first() < newer && !matches!(pending.place(), Place::Sending | Place::Doubt)
+            pending.first() < newer && !matches!(pending.place(), PendingPlace::Sending | PendingPlace::Doubt)
         };
         let repetitions = self.occurrences.repetitions(entry);
         let over: Vec<Id> =

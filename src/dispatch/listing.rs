@@ -17,11 +17,11 @@ const MOST_PAGES: u32 = 20;
 
 /// A list that is being read.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct ListReading {
     /// By how much the API's clock was ahead of ours when the first page came, where the page told.
     ahead: Option<(Ahead, Now)>,
-    pages: BTreeMap<u32, Seen>,
-    way: Way,
+    pages: BTreeMap<u32, PageSeen>,
+    way: ReadDirection,
     pub(super) actions: Vec<Action>,
 }
 
@@ -40,7 +40,7 @@ impl Ahead {
 
 /// The next step of reading a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum ListingStep {
     /// This page.
     Page(u32),
     /// Everything that is needed was read.
@@ -51,7 +51,7 @@ pub(super) enum Next {
 
 /// In which direction the pages are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ReadDirection {
     /// From the first page on.
     On,
     /// From the last page back, which was reached.
@@ -60,15 +60,15 @@ enum Way {
 
 /// The order of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    order: Order,
+struct PageSeen {
+    order: PageOrder,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
     oldest: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Order {
+enum PageOrder {
     Down,
     Up,
     /// All actions began in one second.
@@ -77,10 +77,10 @@ enum Order {
     None,
 }
 
-impl Reading {
+impl ListReading {
     /// Begins with the first page.
-    pub(super) fn new() -> Reading {
-        Reading { ahead: None, pages: BTreeMap::new(), way: Way::On, actions: Vec::new() }
+    pub(super) fn new() -> ListReading {
+        ListReading { ahead: None, pages: BTreeMap::new(), way: ReadDirection::On, actions: Vec::new() }
     }
 
     /// Reads the API's clock off the first page, which was asked for at `asked`.
@@ -95,26 +95,32 @@ impl Reading {
     }
 
     /// Takes in a page. Actions that are older than `back_to`, by the API's clock, are not needed.
-    pub(super) fn take(&mut self, number: u32, page: ActionsPage, back_to: Timestamp) -> Next {
-        let seen = Seen::of(&page.actions);
+    pub(super) fn take(&mut self, number: u32, page: ActionsPage, back_to: Timestamp) -> ListingStep {
+        let seen = PageSeen::of(&page.actions);
         self.actions.extend(page.actions);
         self.pages.insert(number, seen);
         let old = seen.oldest.is_some_and(|oldest| oldest < back_to);
         let all = |order| self.goes(order);
         match (self.way, page.next) {
-            (Way::On, None) if all(Order::Up) && number > 1 && !self.pages.contains_key(&(number - 1)) => {
-                self.way = Way::Back;
-                if old { Next::Complete } else { Next::Page(number - 1) }
+            (ReadDirection::On, None)
+                if all(PageOrder::Up) && number > 1 && !self.pages.contains_key(&(number - 1)) =>
+            {
+                self.way = ReadDirection::Back;
+                if old { ListingStep::Complete } else { ListingStep::Page(number - 1) }
             }
-            (Way::On, None) => self.whole(),
-            (Way::On, Some(_)) if old && all(Order::Down) => Next::Complete,
-            (Way::On, Some(next)) => match page.pages {
-                Some(last) if number == 1 && last > next && seen.order == Order::Up => Next::Page(last),
+            (ReadDirection::On, None) => self.whole(),
+            (ReadDirection::On, Some(_)) if old && all(PageOrder::Down) => ListingStep::Complete,
+            (ReadDirection::On, Some(next)) => match page.pages {
+                Some(last) if number == 1 && last > next && seen.order == PageOrder::Up => {
+                    ListingStep::Page(last)
+                }
                 _ => self.go_on(next),
             },
-            (Way::Back, _) if !all(Order::Up) => Next::TooLong,
-            (Way::Back, _) if old || self.pages.contains_key(&(number - 1)) => Next::Complete,
-            (Way::Back, _) => self.go_on(number - 1),
+            (ReadDirection::Back, _) if !all(PageOrder::Up) => ListingStep::TooLong,
+            (ReadDirection::Back, _) if old || self.pages.contains_key(&(number - 1)) => {
+                ListingStep::Complete
+            }
+            (ReadDirection::Back, _) => self.go_on(number - 1),
         }
     }
 
@@ -128,16 +134,17 @@ impl Reading {
 
     /// Returns true when the pages that were read go this way, each by itself and from one to the
     /// next. A page whose actions all began in one second goes either way.
-    fn goes(&self, order: Order) -> bool {
+    fn goes(&self, order: PageOrder) -> bool {
         let fits = |earlier: Timestamp, later: Timestamp| match order {
-            Order::Down => earlier >= later,
-            Order::Up => earlier <= later,
-            Order::Level | Order::None => false,
+            PageOrder::Down => earlier >= later,
+            PageOrder::Up => earlier <= later,
+            PageOrder::Level | PageOrder::None => false,
         };
-        let mut before: Option<&Seen> = None;
+        let mut before: Option<&PageSeen> = None;
         let mut is_level = true;
         for page in self.pages.values() {
-            let (Some(first), true) = (page.first, page.order == order || page.order == Order::Level) else {
+            let (Some(first), true) = (page.first, page.order == order || page.order == PageOrder::Level)
+            else {
                 return false;
             };
             if let Some(last) = before.and_then(|before| before.last) {
@@ -146,43 +153,47 @@ impl Reading {
                 }
                 is_level &= last == first;
             }
-            is_level &= page.order == Order::Level;
+            is_level &= page.order == PageOrder::Level;
             before = Some(page);
         }
         !is_level
     }
 
-    fn go_on(&self, next: u32) -> Next {
+    fn go_on(&self, next: u32) -> ListingStep {
         let read = u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
         // A server whose pages lead back has no end.
-        if read >= MOST_PAGES || self.pages.contains_key(&next) { Next::TooLong } else { Next::Page(next) }
+        if read >= MOST_PAGES || self.pages.contains_key(&next) {
+            ListingStep::TooLong
+        } else {
+            ListingStep::Page(next)
+        }
     }
 
     /// The last page is read: were all before?
-    fn whole(&self) -> Next {
+    fn whole(&self) -> ListingStep {
         let expected = 1..=u32::try_from(self.pages.len()).unwrap_or(u32::MAX);
-        if self.pages.keys().copied().eq(expected) { Next::Complete } else { Next::TooLong }
+        if self.pages.keys().copied().eq(expected) { ListingStep::Complete } else { ListingStep::TooLong }
     }
 }
 
 /// Returns true when actions are listed with the oldest first.
 pub(super) fn goes_up(actions: &[Action]) -> bool {
-    Seen::of(actions).order == Order::Up
+    PageSeen::of(actions).order == PageOrder::Up
 }
 
-impl Seen {
-    fn of(actions: &[Action]) -> Seen {
+impl PageSeen {
+    fn of(actions: &[Action]) -> PageSeen {
         let times: Option<Vec<Timestamp>> = actions.iter().map(Action::started).collect();
         let Some(times) = times else {
-            return Seen { order: Order::None, first: None, last: None, oldest: None };
+            return PageSeen { order: PageOrder::None, first: None, last: None, oldest: None };
         };
         let order = match (times.first(), times.last()) {
-            (Some(first), Some(last)) if first > last && times.is_sorted_by(|a, b| a >= b) => Order::Down,
-            (Some(first), Some(last)) if first < last && times.is_sorted() => Order::Up,
-            (Some(first), Some(_)) if times.iter().all(|at| at == first) => Order::Level,
-            _ => Order::None,
+            (Some(first), Some(last)) if first > last && times.is_sorted_by(|a, b| a >= b) => PageOrder::Down,
+            (Some(first), Some(last)) if first < last && times.is_sorted() => PageOrder::Up,
+            (Some(first), Some(_)) if times.iter().all(|at| at == first) => PageOrder::Level,
+            _ => PageOrder::None,
         };
-        Seen {
+        PageSeen {
             order,
             first: times.first().copied(),
             last: times.last().copied(),
@@ -205,10 +216,10 @@ mod tests {
 
     /// Reads a list of actions, each started in the second that is its id. Returns how it ended,
     /// the pages that were read, and the ids.
-    fn read(seconds: &[i64], back_to: i64) -> (Next, usize, Vec<u64>) {
+    fn read(seconds: &[i64], back_to: i64) -> (ListingStep, usize, Vec<u64>) {
         let pages: Vec<&[i64]> =
             if seconds.is_empty() { vec![&[]] } else { seconds.chunks(PER_PAGE).collect() };
-        let mut reading = Reading::new();
+        let mut reading = ListReading::new();
         let mut number = 1;
         for read in 1.. {
             let index = usize::try_from(number).expect("a page") - 1;
@@ -224,7 +235,7 @@ mod tests {
                 date: None,
             };
             match reading.take(number, page, at(back_to)) {
-                Next::Page(next) => number = next,
+                ListingStep::Page(next) => number = next,
                 end => return (end, read, reading.actions.iter().filter_map(|a| a.id).collect()),
             }
         }
@@ -235,7 +246,7 @@ mod tests {
     fn the_api_s_time_is_known_as_well_as_its_answer_was_quick() {
         let now = |second, mono| Now { wall: at(second), mono: Mono::from_secs(mono) };
         let page = ActionsPage { date: Some(at(1000)), ..ActionsPage::default() };
-        let mut reading = Reading::new();
+        let mut reading = ListReading::new();
         // Asked for at 1,020 by our clock, and 20 seconds under way.
         reading.read_clock(&page, Mono::from_secs(100), now(1040, 120));
         let span = |ahead: Ahead| (ahead.least.as_secs(), ahead.most.as_secs());
@@ -249,9 +260,9 @@ mod tests {
         let up: Vec<i64> = (1..=30_000).collect();
         let down: Vec<i64> = up.iter().rev().copied().collect();
         let (end, pages, _) = read(&down, 29_950);
-        assert_eq!((end, pages), (Next::Complete, 2), "newest first");
+        assert_eq!((end, pages), (ListingStep::Complete, 2), "newest first");
         let (end, pages, _) = read(&up, 29_950);
-        assert_eq!((end, pages), (Next::Complete, 3), "oldest first: one page to see that it is");
+        assert_eq!((end, pages), (ListingStep::Complete, 3), "oldest first: one page to see that it is");
     }
 
     #[test]
@@ -259,15 +270,15 @@ mod tests {
         let up: Vec<i64> = (0..4000).map(|n| n / 40).collect();
         let down: Vec<i64> = up.iter().rev().copied().collect();
         let (end, pages, _) = read(&down, 95);
-        assert_eq!((end, pages), (Next::Complete, 7), "newest first");
+        assert_eq!((end, pages), (ListingStep::Complete, 7), "newest first");
         let one_second = vec![5; 100];
-        assert_eq!(read(&one_second, 5).0, Next::Complete, "to the end, since it can be either way");
+        assert_eq!(read(&one_second, 5).0, ListingStep::Complete, "to the end, since it can be either way");
     }
 
     #[test]
     fn a_long_list_without_order_is_not_read_to_its_end() {
         let mixed: Vec<i64> = (1..=30_000).map(|n| n * 7919 % 30_011).collect();
-        assert_eq!(read(&mixed, 29_950).0, Next::TooLong);
+        assert_eq!(read(&mixed, 29_950).0, ListingStep::TooLong);
     }
 
     proptest! {
@@ -287,7 +298,7 @@ mod tests {
             // be, are held to it.
             let (end, _, ids) = read(&seconds, back);
             let ordered = seconds.is_sorted() || seconds.is_sorted_by(|a, b| a >= b);
-            if end == Next::Complete && ordered {
+            if end == ListingStep::Complete && ordered {
                 for second in back.max(1)..=count {
                     prop_assert!(ids.contains(&second.unsigned_abs()), "{second} of {count}, back to {back}");
                 }

@@ -47,11 +47,13 @@ use effect::{log, ms};
 pub(crate) use links::Links;
 pub use occurrences::Haste;
 pub(crate) use occurrences::as_sent;
-use occurrences::{Doubtful, History, Id, Occurrences, Pending, Place, Planned, Reloaded};
+use occurrences::{Doubtful, History, Id, Occurrences, Pending, PendingPlace, Planned, Reloaded};
 use sending::InFlight;
 #[cfg(test)]
 pub(crate) use standing::Sent;
-pub(crate) use standing::{Gauges, Refused, Standing, Waiting, Waits, unknown_standings};
+pub(crate) use standing::{
+    AccountStanding, FinalRefusal, Gauges, WaitingOccurrence, Waits, unknown_standings,
+};
 
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
@@ -59,7 +61,7 @@ pub struct Dispatch {
     occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
-    backoff: retry::Backoff,
+    backoff: retry::RetryDelay,
     stopping: bool,
     doubts: in_doubt::Doubts,
     /// Results of the looks at stacks and jobs.
@@ -95,7 +97,7 @@ impl Dispatch {
             occurrences: Occurrences::default(),
             requests: HashMap::new(),
             last: 0,
-            backoff: retry::Backoff::new(seed),
+            backoff: retry::RetryDelay::new(seed),
             stopping: false,
             doubts: in_doubt::Doubts::default(),
             looks: stack_state::Looks::default(),
@@ -155,7 +157,7 @@ impl Dispatch {
         // A clock that was set back meanwhile makes nobody wait who asked for it now.
         let due = *due_at < now.wall || origin.is_by_hand();
         let id = Id(self.number());
-        if !self.occurrences.enter(id, planned, history, Place::Future) {
+        if !self.occurrences.enter(id, planned, history, PendingPlace::Future) {
             return None;
         }
         self.longest_wait = self.longest_wait.max(wait);

@@ -41,7 +41,7 @@ pub(super) use account_queue::AccountQueue;
 pub(super) use activity::Activity;
 pub use pending::Haste;
 pub(crate) use pending::as_sent;
-pub(super) use pending::{Doubtful, History, Id, Pending, Place, Planned, Reloaded, WAITED};
+pub(super) use pending::{Doubtful, History, Id, Pending, PendingPlace, Planned, Reloaded, WAITED};
 
 /// Occurrences that are planned and not settled.
 #[derive(Default)]
@@ -77,7 +77,7 @@ struct Indexes {
 
 impl Occurrences {
     /// Takes an occurrence in. False for one that is known already.
-    pub(super) fn enter(&mut self, id: Id, planned: Planned, history: History, place: Place) -> bool {
+    pub(super) fn enter(&mut self, id: Id, planned: Planned, history: History, place: PendingPlace) -> bool {
         let Slot::Vacant(free) = self.indexes.by_key.entry(planned.key()) else {
             return false;
         };
@@ -89,12 +89,12 @@ impl Occurrences {
             self.indexes.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
         }
         self.indexes.put_in(id, &pending);
-        self.indexes.counts(&pending.entry.name, id, Place::Future, place);
+        self.indexes.counts(&pending.entry.name, id, PendingPlace::Future, place);
         self.all.insert(id, pending);
         true
     }
 
-    pub(super) fn move_to(&mut self, id: Id, place: Place) {
+    pub(super) fn move_to(&mut self, id: Id, place: PendingPlace) {
         self.change(id, |_, its_place| *its_place = place);
     }
 
@@ -102,18 +102,18 @@ impl Occurrences {
     /// holds one that is kept back by the state of another stack is found out in its turn.
     pub(super) fn redefine(&mut self, id: Id, entry: &Arc<Entry>) {
         self.change(id, |planned, place| {
-            if *place == Place::Future && planned.origin == Origin::Schedule {
+            if *place == PendingPlace::Future && planned.origin == Origin::Schedule {
                 (planned.due_at, _) = entry.times(planned.scheduled_at);
             }
             planned.entry = as_sent(entry, &planned.origin, planned.scheduled_at);
             planned.deadline = planned.entry.deadline(planned.due_at);
-            if *place == Place::Stack {
-                *place = Place::Ready;
+            if *place == PendingPlace::Stack {
+                *place = PendingPlace::Ready;
             }
         });
     }
 
-    fn change(&mut self, id: Id, change: impl FnOnce(&mut Planned, &mut Place)) {
+    fn change(&mut self, id: Id, change: impl FnOnce(&mut Planned, &mut PendingPlace)) {
         let Some(pending) = self.all.get_mut(&id) else {
             debug_assert!(false, "{id:?} has ended");
             return;
@@ -140,7 +140,7 @@ impl Occurrences {
         #[cfg(test)]
         self.is_unchecked.set(true);
         self.indexes.take_out(id, &pending);
-        self.indexes.counts(&pending.entry.name, id, pending.place, Place::Future);
+        self.indexes.counts(&pending.entry.name, id, pending.place, PendingPlace::Future);
         self.indexes.on_time_until.remove(&(pending.waits_from(), id));
         self.indexes.by_key.remove(&pending.key());
         let name = &pending.entry.name;
@@ -208,7 +208,7 @@ impl Occurrences {
         for (&id, pending) in &all {
             assert!(by_key.get(&id).is_some_and(|key| **key == pending.key()), "{id:?} is found by its key");
             expected.put_in(id, pending);
-            expected.counts(&pending.entry.name, id, Place::Future, pending.place);
+            expected.counts(&pending.entry.name, id, PendingPlace::Future, pending.place);
             if matches!(pending.origin, Origin::Retry(_)) {
                 expected.repetitions.entry(pending.entry.name.clone()).or_default().insert(id);
             }
@@ -236,7 +236,7 @@ impl Occurrences {
         let at = |place| -> BTreeSet<Id> {
             all.iter().filter(|(_, pending)| pending.place == place).map(|(&id, _)| id).collect()
         };
-        (at(Place::Sending), at(Place::Doubt))
+        (at(PendingPlace::Sending), at(PendingPlace::Doubt))
     }
 
     pub(super) fn id_of(&self, key: &Key) -> Option<Id> {
@@ -335,7 +335,7 @@ impl Occurrences {
     pub(super) fn take_untold(&mut self, account: &AccountName) -> Vec<Id> {
         let queue = self.indexes.by_account.get_mut(account);
         let mut untold = queue.map(|queue| std::mem::take(&mut queue.untold)).unwrap_or_default();
-        untold.retain(|id| self.all.get(id).is_some_and(|pending| pending.place == Place::Ready));
+        untold.retain(|id| self.all.get(id).is_some_and(|pending| pending.place == PendingPlace::Ready));
         untold
     }
 
@@ -363,8 +363,8 @@ impl Indexes {
 
     /// Counts an occurrence to its entry at one place instead of another. Nothing is counted that is
     /// not due yet.
-    fn counts(&mut self, entry: &EntryName, id: Id, was: Place, is: Place) {
-        if (was, is) != (Place::Future, Place::Future) {
+    fn counts(&mut self, entry: &EntryName, id: Id, was: PendingPlace, is: PendingPlace) {
+        if (was, is) != (PendingPlace::Future, PendingPlace::Future) {
             let activity = self.activity_mut(entry);
             activity.take_out(was, id);
             activity.put_in(is, id);
@@ -373,7 +373,7 @@ impl Indexes {
 
     fn put_in(&mut self, id: Id, pending: &Pending) {
         let (place, entry) = (pending.place, &pending.entry);
-        if place == Place::Future {
+        if place == PendingPlace::Future {
             self.future.insert((pending.due_at, id));
             if entry.stack_state != StackState::Ignore {
                 self.looks.insert((look_at(pending.due_at), id));
@@ -390,7 +390,7 @@ impl Indexes {
                 }
             }
         }
-        if place == Place::Stack {
+        if place == PendingPlace::Stack {
             for subject in pending.subjects() {
                 self.by_subject.entry(subject).or_default().insert(id);
             }
@@ -399,7 +399,7 @@ impl Indexes {
 
     fn take_out(&mut self, id: Id, pending: &Pending) {
         let (place, entry) = (pending.place, &pending.entry);
-        if place == Place::Future {
+        if place == PendingPlace::Future {
             self.future.remove(&(pending.due_at, id));
             self.looks.remove(&(look_at(pending.due_at), id));
             return;
@@ -410,7 +410,7 @@ impl Indexes {
                 queue.take_out(place, pending.rank(id));
             }
         }
-        if place == Place::Stack {
+        if place == PendingPlace::Stack {
             for subject in pending.subjects() {
                 if let Some(kept) = self.by_subject.get_mut(&subject) {
                     kept.remove(&id);

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::linked_key::LinkedKey;
 use super::occurrences::{Activity, WAITED};
-use super::{Dispatch, Effect, Id, Pending, Place, log, ms};
+use super::{Dispatch, Effect, Id, Pending, PendingPlace, log, ms};
 use crate::clock::Now;
 use crate::journal::{Cause, Claim, Origin, Transition, calendar_reason};
 use crate::log::Event;
@@ -59,12 +59,12 @@ impl Dispatch {
             return self.miss(id, Reason::Deadline, now, effects);
         }
         if by_hand {
-            return self.occurrences.move_to(id, Place::Ready);
+            return self.occurrences.move_to(id, PendingPlace::Ready);
         }
         if late && !goes_on && entry.catch_up == CatchUp::None {
             return self.miss(id, Reason::Down, now, effects);
         }
-        self.occurrences.move_to(id, Place::Ready);
+        self.occurrences.move_to(id, PendingPlace::Ready);
         if !repeats {
             self.end_repetitions(&entry.name, first, now, effects);
         }
@@ -109,7 +109,7 @@ impl Dispatch {
         match pending.entry.overlap {
             Overlap::Allow => return false,
             Overlap::Queue if activity.held().is_none() => {
-                self.occurrences.move_to(id, Place::Held);
+                self.occurrences.move_to(id, PendingPlace::Held);
                 let Some(pending) = self.occurrences.get_mut(id) else {
                     return true;
                 };
@@ -163,7 +163,7 @@ impl Dispatch {
     /// The quota was spent until an occurrence was no longer on time.
     pub(super) fn has_waited_for_quota(&mut self, id: Id, now: Now, effects: &mut Vec<Effect>) {
         let pending = self.occurrences.get_mut(id);
-        let Some(pending) = pending.filter(|pending| pending.place() == Place::Ready) else {
+        let Some(pending) = pending.filter(|pending| pending.place() == PendingPlace::Ready) else {
             return;
         };
         pending.history.waited = true;
@@ -184,14 +184,14 @@ impl Dispatch {
             return;
         };
         match activity.held() {
-            Some(held) => self.occurrences.move_to(held, Place::Ready),
+            Some(held) => self.occurrences.move_to(held, PendingPlace::Ready),
             None => self.occurrences.tidy(entry),
         }
     }
 
     /// Why an occurrence that is past its deadline was not sent.
     pub(super) fn late_for(&self, id: Id) -> Reason {
-        let pending = self.occurrences.get(id).filter(|pending| pending.place() == Place::Stack);
+        let pending = self.occurrences.get(id).filter(|pending| pending.place() == PendingPlace::Stack);
         pending.and_then(|pending| pending.history.obstacle).map_or(Reason::Deadline, Reason::from)
     }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::follow::Following;
-use super::in_doubt::{InDoubtReport, Token};
+use super::in_doubt::{FormerClaim, InDoubtReport, TokenOwner};
 use super::linked_key::LinkedKey;
 use super::occurrences::as_sent;
 use super::policies::removed;
 use super::reload::as_claimed;
-use super::{Dispatch, Effect, History, Id, Place, Planned, Reloaded, log};
+use super::{Dispatch, Effect, History, Id, PendingPlace, Planned, Reloaded, log};
 use crate::clock::Now;
 use crate::cloud66::Obstacle;
-use crate::journal::{Claim, Followed, Open, Reached, Recovered, Transition};
+use crate::journal::{Claim, Followed, Open, Reached, Recovered, TermNumber, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
 use crate::occurrence::Reason;
 use crate::quota::{self, Ending};
@@ -32,8 +32,9 @@ impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
     /// A claim that was due after an orderly stop or after the mark was not sent (where neither is
-    /// known, one that is not due yet), nor one that the journal has waiting. Any other may have
-    /// been sent: it is in doubt, and the stack's actions tell. Of an entry that is no longer in
+    /// known, one that is not due yet), nor one that the journal has waiting or as unsent. Any other
+    /// may have been sent: it is in doubt, and the stack's actions tell, or the leader of the term
+    /// in which it was claimed ([`Dispatch::terms_ended`]). Of an entry that is no longer in
     /// the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -93,10 +94,10 @@ impl Dispatch {
             None if recovered.cursor.is_some_and(|cursor| cursor > now.wall) => Timestamp::MAX,
             None => now.wall,
         };
-        for Open { claim, reached } in recovered.open {
+        for Open { claim, reached, may_have_been_sent_in } in recovered.open {
             let obstacle = match &reached {
                 Reached::Waiting { reason, .. } => reason.reason.parse().ok().and_then(Obstacle::of),
-                Reached::Due | Reached::Sending { .. } => None,
+                Reached::Due | Reached::Unsent | Reached::Sending { .. } => None,
             };
             let mut error = None;
             let (attempts, sent_at, unsent, waits, goes_on_late) = match reached {
@@ -107,6 +108,7 @@ impl Dispatch {
                     let unsent = claim.origin.is_linked() && is_known || claim.due_at > unsent_after;
                     (0, None, unsent, false, false)
                 }
+                Reached::Unsent => (0, None, true, false, false),
                 // An occurrence that waited neither for the quota nor for the daemon waited for the
                 // API or by its own policies.
                 Reached::Waiting { attempts, reason } => {
@@ -148,7 +150,7 @@ impl Dispatch {
                 (None, Some(entry)) if !unsent && asked_by(&claim, entry, schedule).is_some() => {
                     // A process that comes after this one must not take it for unsent.
                     self.sent_up_to = self.sent_up_to.max(claim.due_at);
-                    let sent = (attempts, sent_at);
+                    let sent = (attempts, sent_at, may_have_been_sent_in);
                     self.recover_in_doubt(claim, sent, entry, schedule, lost(), now, &mut effects);
                 }
                 _ if unsent => {
@@ -180,7 +182,7 @@ impl Dispatch {
     fn recover_in_doubt(
         &mut self,
         claim: Claim,
-        (attempts, sent_at): (u32, Option<Timestamp>),
+        (attempts, sent_at, in_term): (u32, Option<Timestamp>, Option<TermNumber>),
         entry: &Arc<Entry>,
         schedule: &Schedule,
         error: String,
@@ -197,10 +199,11 @@ impl Dispatch {
             Entry { account: Arc::clone(account), stack: claim.stack, job: claim.job, ..Entry::clone(entry) };
         let sent = if as_now { Arc::clone(entry) } else { Arc::new(was) };
         let at = (claim.key.scheduled_at(), claim.key.pass());
+        let claimed = in_term.map(|term| FormerClaim { term, due_at: claim.due_at });
         let planned = Planned::new(&sent, claim.origin, at, claim.due_at);
         let history = History { attempts, waited: true, ..History::default() };
         let id = Id(self.number());
-        if !self.occurrences.enter(id, planned, history, Place::Doubt) {
+        if !self.occurrences.enter(id, planned, history, PendingPlace::Doubt) {
             return;
         }
         if let Some(pending) = self.occurrences.get_mut(id).filter(|_| !as_now) {
@@ -210,7 +213,8 @@ impl Dispatch {
             sent_at: sent_at.unwrap_or(claim.due_at),
             left: None,
             vague: sent_at.is_none(),
-            token: Token::Former,
+            token: TokenOwner::Former,
+            claimed,
             error,
             status: None,
         };
@@ -225,10 +229,12 @@ impl Dispatch {
         for id in self.occurrences.ids() {
             let Some(pending) = self.occurrences.get_mut(id) else { continue };
             match pending.place() {
-                Place::Ready | Place::Retry(_) | Place::Held | Place::Stack if !pending.history.written => {
+                PendingPlace::Ready | PendingPlace::Retry(_) | PendingPlace::Held | PendingPlace::Stack
+                    if !pending.history.written =>
+                {
                     effects.extend(pending.record_waiting(Reason::Down));
                 }
-                Place::Doubt if pending.history.attempts == 0 => {
+                PendingPlace::Doubt if pending.history.attempts == 0 => {
                     let Some(sent_at) = self.doubts.sent_at(id) else { continue };
                     pending.history.attempts = 1;
                     effects.push(Effect::Record(pending.key(), Transition::Sending { attempts: 1, sent_at }));
@@ -240,7 +246,7 @@ impl Dispatch {
     }
 
     /// Returns the state of each account's quota, for the next process.
-    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::Saved)> {
+    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::SavedQuota)> {
         self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::access::AccountAccess;
-use super::{Dispatch, Effect, Id, Place, Reloaded, log, ms};
+use super::{Dispatch, Effect, Id, PendingPlace, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Origin, Repetition, Transition};
 use crate::log::event::{OccurrenceSkipped, Seldom};
@@ -73,11 +73,11 @@ impl Dispatch {
                 None => Reloaded::Removed,
             };
             match pending.place() {
-                Place::Future if !reloaded.comes(&pending.origin, pending.scheduled_at) => {
+                PendingPlace::Future if !reloaded.comes(&pending.origin, pending.scheduled_at) => {
                     self.skip(id, Reason::Removed, now, &mut effects);
                 }
                 // Its answer is told under the definition that it was sent by.
-                Place::Sending | Place::Doubt => pending.reloaded = Some(reloaded),
+                PendingPlace::Sending | PendingPlace::Doubt => pending.reloaded = Some(reloaded),
                 _ => {
                     self.redefine(id, reloaded, now, &mut effects);
                 }
@@ -127,7 +127,7 @@ impl Dispatch {
             self.skip(id, Reason::Removed, now, effects);
             return false;
         };
-        if pending.place() != Place::Future && entry.paused && !pending.is_by_hand() {
+        if pending.place() != PendingPlace::Future && entry.paused && !pending.is_by_hand() {
             self.skip(id, Reason::Paused, now, effects);
             return false;
         }

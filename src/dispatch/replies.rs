@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::admission::Came;
 use super::follow::Following;
-use super::in_doubt::{InDoubtReport, Token};
-use super::{Dispatch, Effect, Id, InFlight, Place, Refused, RequestId, log, ms};
+use super::in_doubt::{InDoubtReport, TokenOwner};
+use super::{Dispatch, Effect, FinalRefusal, Id, InFlight, PendingPlace, RequestId, log, ms};
 use crate::clock::Now;
 use crate::cloud66::masking;
 use crate::cloud66::{Action, Outcome, Reply};
@@ -17,7 +17,7 @@ use crate::log::event::{
     ActionStarted, ApiWarning, OccurrenceRejected, OccurrenceRetrying, OccurrenceUnknown,
 };
 use crate::occurrence::Reason;
-use crate::quota::Verdict;
+use crate::quota::QuotaVerdict;
 use crate::schedule::{Entry, Overlap};
 
 impl Dispatch {
@@ -66,15 +66,19 @@ impl Dispatch {
                 self.unknown(id, error, now, &mut effects);
             }
             Outcome::Rejected { status, error, hint } => {
-                access.refused =
-                    Some(Refused { entry: entry.name.clone(), at: now.wall, status, error: error.clone() });
+                access.refused = Some(FinalRefusal {
+                    entry: entry.name.clone(),
+                    at: now.wall,
+                    status,
+                    error: error.clone(),
+                });
                 self.rejected(id, Some(status), error, hint, now, &mut effects);
             }
             Outcome::Unsendable { error } => {
                 let hint = "correct the entry: its request cannot be sent as it is".to_owned();
                 self.rejected(id, None, error, hint, now, &mut effects);
             }
-            Outcome::Throttled { status, .. } if verdict == Some(Verdict::Burst) => {
+            Outcome::Throttled { status, .. } if verdict == Some(QuotaVerdict::Burst) => {
                 let error =
                     "refused by a limit on bursts of requests: the API does not say that the quota is spent";
                 self.retry(id, error.to_owned(), Some(status), now, &mut effects);
@@ -84,14 +88,21 @@ impl Dispatch {
                 if self.waits_again(id, now, &mut effects) {
                     let pending = self.occurrences.get_mut(id);
                     effects.extend(pending.and_then(|pending| pending.record_waiting(Reason::Quota)));
-                    self.occurrences.move_to(id, Place::Ready);
+                    self.occurrences.move_to(id, PendingPlace::Ready);
                 }
             }
             Outcome::NotSent { error } => self.retry(id, error, None, now, &mut effects),
             Outcome::InDoubt { status, error } => {
-                let token = pending.history.token.map_or(Token::Former, Token::OfReload);
-                let came =
-                    InDoubtReport { sent_at, left: Some(left.mono), vague: false, token, error, status };
+                let token = pending.history.token.map_or(TokenOwner::Former, TokenOwner::OfReload);
+                let came = InDoubtReport {
+                    sent_at,
+                    left: Some(left.mono),
+                    vague: false,
+                    token,
+                    claimed: None,
+                    error,
+                    status,
+                };
                 self.comes_into_doubt(id, came, now, &mut effects);
             }
         }
@@ -235,7 +246,7 @@ impl Dispatch {
             status,
             retry_in_ms: delay.as_millis().try_into().unwrap_or(u64::MAX),
         }));
-        self.occurrences.move_to(id, Place::Retry(now.mono + delay));
+        self.occurrences.move_to(id, PendingPlace::Retry(now.mono + delay));
     }
 }
 

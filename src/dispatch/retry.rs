@@ -10,11 +10,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Waits that double, each drawn from the upper half of its range, so that what failed together does not
 /// come back together.
-pub(super) struct Backoff(fastrand::Rng);
+pub(super) struct RetryDelay(fastrand::Rng);
 
-impl Backoff {
-    pub(super) fn new(seed: u64) -> Backoff {
-        Backoff(fastrand::Rng::with_seed(seed))
+impl RetryDelay {
+    pub(super) fn new(seed: u64) -> RetryDelay {
+        RetryDelay(fastrand::Rng::with_seed(seed))
     }
 
     /// The wait after so many attempts.
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_minute() {
-        let mut backoff = Backoff::new(1);
+        let mut backoff = RetryDelay::new(1);
         for (attempts, most) in [(1, 500), (2, 1000), (3, 2000), (8, 60_000), (u32::MAX, 60_000)] {
             let wait = backoff.after(attempts).as_millis();
             assert!(

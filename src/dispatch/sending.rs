@@ -6,7 +6,7 @@ use super::follow::Following;
 use super::holding::Turn;
 use super::in_doubt::Lesson;
 use super::stack_state::Subject;
-use super::{Dispatch, Effect, Id, Place, Request, RequestId};
+use super::{Dispatch, Effect, Id, PendingPlace, Request, RequestId};
 use crate::clock::Now;
 use crate::journal::Transition;
 use crate::quota::{Purpose, Refusal, Ticket};
@@ -36,7 +36,7 @@ impl Dispatch {
         };
         access.pass_time(now, effects);
         while let Some(id) = self.occurrences.next_retry(account, now.mono) {
-            self.occurrences.move_to(id, Place::Ready);
+            self.occurrences.move_to(id, PendingPlace::Ready);
         }
         if self.doubts.is_overdue(account, now) {
             self.inquire(account, now, effects);
@@ -98,7 +98,7 @@ impl Dispatch {
         }
         self.sent_up_to = self.sent_up_to.max(pending.due_at);
         let newest = (!pending.is_by_hand()).then(|| (pending.entry.name.clone(), pending.first()));
-        self.occurrences.move_to(id, Place::Sending);
+        self.occurrences.move_to(id, PendingPlace::Sending);
         if let Some((entry, first)) = newest {
             let activity = self.occurrences.activity_mut(&entry);
             activity.newest_sent = activity.newest_sent.max(Some(first));

@@ -83,7 +83,7 @@ enum Knowledge {
 
 /// The verdict on all subjects of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum StackVerdict {
     /// Nothing keeps it from being sent, as far as is known.
     Clear,
     /// This keeps it.
@@ -159,7 +159,7 @@ impl Looks {
         subjects: &[Subject],
         at: Mono,
         is_needed: impl Fn(&Subject) -> bool,
-    ) -> Verdict {
+    ) -> StackVerdict {
         let knowledge = |subject| {
             let look = self.looks.get(subject);
             look.map_or(Knowledge::Nothing, |look| look.knowledge(at, is_needed(subject)))
@@ -173,9 +173,9 @@ impl Looks {
             }
         }
         match first {
-            Some(obstacle) => Verdict::Obstacle(obstacle),
-            None if unknown.is_empty() => Verdict::Clear,
-            None => Verdict::Unknown(unknown),
+            Some(obstacle) => StackVerdict::Obstacle(obstacle),
+            None if unknown.is_empty() => StackVerdict::Clear,
+            None => StackVerdict::Unknown(unknown),
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Sent {
 
 /// An account's standing.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Standing {
+pub(crate) struct AccountStanding {
     /// The account's settings.
     pub(crate) account: Arc<Account>,
     pub(crate) gauges: Gauges,
@@ -58,13 +58,13 @@ pub(crate) struct Standing {
     pub(crate) following: usize,
     /// Occurrences that their own policies hold: `overlap: queue` and `stack_state`.
     pub(crate) held: usize,
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<FinalRefusal>,
     pub(crate) trouble: Trouble,
 }
 
 /// A final refusal by the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
+pub(crate) struct FinalRefusal {
     pub(crate) entry: EntryName,
     pub(crate) at: Timestamp,
     pub(crate) status: u16,
@@ -74,7 +74,7 @@ pub(crate) struct Refused {
 
 /// An occurrence that is due and not sent.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingOccurrence {
     pub(crate) entry: Arc<Entry>,
     pub(crate) scheduled_at: Timestamp,
     /// The pass of the wall clock through that instant.
@@ -106,7 +106,7 @@ pub(crate) enum Waits {
 
 /// Returns the standing of accounts of which only the schedule is known: those of a daemon that
 /// stands by.
-pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, Standing)> {
+pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(AccountName, AccountStanding)> {
     let dispatch = Dispatch::new(accounts, 0, now);
     dispatch.standings().map(|(name, standing)| (name.clone(), standing)).collect()
 }
@@ -114,13 +114,13 @@ pub(crate) fn unknown_standings(accounts: &[Arc<Account>], now: Now) -> Vec<(Acc
 impl Dispatch {
     /// Returns each account's standing. The cost grows with the number of accounts, not with
     /// the number of occurrences that wait.
-    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, Standing)> {
+    pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, AccountStanding)> {
         self.accounts.iter().map(|(name, access)| (name, access.standing(self.occurrences.queue(name))))
     }
 
     /// Returns some of the waiting occurrences with the reason of each: of each account a fair
     /// share and at least one.
-    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<Waiting> {
+    pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<WaitingOccurrence> {
         let waits = |(name, access): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
             let mut waits = queue.waits(access.admission.closed_until(Purpose::Fire), now).peekable();
@@ -131,7 +131,7 @@ impl Dispatch {
         let each = busy.into_iter().flat_map(|waits| waits.take(share));
         let waiting = each.filter_map(|(id, waits)| {
             let pending = self.occurrences.get(id)?;
-            Some(Waiting {
+            Some(WaitingOccurrence {
                 entry: Arc::clone(&pending.entry),
                 scheduled_at: pending.scheduled_at,
                 pass: pending.pass,

@@ -3,6 +3,7 @@
 mod backfill;
 mod by_hand;
 mod doubt;
+mod ended_terms;
 mod ends_once;
 mod evidence;
 mod follow;
@@ -31,7 +32,7 @@ use crate::journal::{
     Transition, Unnamed,
 };
 use crate::log::Event;
-use crate::quota::{Answer, Throttle, ThrottleWords};
+use crate::quota::{QuotaAnswer, Throttle, ThrottleWords};
 use crate::schedule::{
     CatchUp, Expression, JobUid, Overlap, Priority, QuotaSettings, Reserve, Schedule, Shard, StackState,
     StackUid, Template, TokenSource,

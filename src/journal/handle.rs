@@ -6,26 +6,27 @@
 //! meanwhile, and none stands in the way of a send.
 
 use std::io;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use super::inbox::{self, Hurry};
 use super::store::Store;
-use super::writer::{AnswerSender, GROUP, PendingChange, Request, Writer};
+use super::writer::{AnswerSender, GROUP, PendingChange, Writer, WriterRequest};
 use super::{
-    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered,
-    Refused, Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
+    Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A handle on the journal. Its clones are the same journal.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    requests: inbox::Sender<Request>,
+    requests: inbox::InboxSender<WriterRequest>,
     health: watch::Receiver<Health>,
     /// The error for requests after the journal's thread has ended.
     gone: JournalError,
@@ -77,7 +78,7 @@ impl Journal {
         claims: Vec<Claim>,
     ) -> Result<Claimed, JournalError> {
         let cursor = Some(cursor.into());
-        self.ask(|answer| Request::Claim { cursor, claims, answer }).await
+        self.ask(|answer| WriterRequest::Claim { cursor, claims, answer }).await
     }
 
     /// Claims what a person asked for. The cursor tells what is scheduled and stands, wherever the
@@ -86,7 +87,7 @@ impl Journal {
     /// # Errors
     /// Then nothing is claimed.
     pub(crate) async fn claim_by_hand(&self, claim: Claim) -> Result<Claimed, JournalError> {
-        self.ask(|answer| Request::Claim { cursor: None, claims: vec![claim], answer }).await
+        self.ask(|answer| WriterRequest::Claim { cursor: None, claims: vec![claim], answer }).await
     }
 
     /// Writes moves, on disk when it returns. Returns those that would go back; the others are
@@ -95,7 +96,7 @@ impl Journal {
     /// # Errors
     /// Then none is written.
     pub async fn commit(&self, moves: Vec<(Key, Transition)>) -> Result<Vec<Refused>, JournalError> {
-        self.ask(|answer| Request::Commit { moves, answer }).await
+        self.ask(|answer| WriterRequest::Commit { moves, answer }).await
     }
 
     /// Writes a move soon, after all that was asked for before. Kept and tried again until it can
@@ -126,36 +127,37 @@ impl Journal {
     }
 
     /// Writes the state of an account's quota soon. Only the newest counts.
-    pub fn save_quota(&self, account: AccountName, saved: quota::Saved) {
+    pub fn save_quota(&self, account: AccountName, saved: quota::SavedQuota) {
         self.soon(PendingChange::Quota(account, Box::new(saved)));
     }
 
-    /// Writes soon which entries, and no others, are planned from an instant on. Kept and tried
+    /// Writes soon that the entries of this schedule, and no others, are planned from an instant on.
+    /// Kept and tried
     /// again until it can be written.
-    pub fn in_force(&self, since: Timestamp, entries: Vec<(EntryName, Definition)>) {
-        self.soon(PendingChange::InForce(since, entries));
+    pub fn in_force(&self, since: Timestamp, schedule: Arc<Schedule>) {
+        self.soon(PendingChange::InForce(since, schedule));
     }
 
     /// Returns when all that was recorded before is on disk.
     pub async fn flush(&self) -> Result<(), JournalError> {
-        self.ask(Request::Flush).await
+        self.ask(WriterRequest::Flush).await
     }
 
     /// Remembers that an entry is paused, on these terms from now on. On disk when it returns.
     pub async fn pause(&self, entry: EntryName, pause: Pause) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Pause(entry, pause, answer)).await
+        self.ask(|answer| WriterRequest::Pause(entry, pause, answer)).await
     }
 
     /// Forgets that an entry is paused. On disk when it returns.
     pub async fn resume(&self, entry: EntryName) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Resume(entry, answer)).await
+        self.ask(|answer| WriterRequest::Resume(entry, answer)).await
     }
 
     /// Forgets soon that an entry was paused, as its pause has come to its end. Where that cannot
     /// be written, the pause is at its end for the next process too.
     pub fn ends_pause(&self, entry: EntryName) {
         let (answer, _) = oneshot::channel();
-        let _ = self.requests.send(Request::Resume(entry, answer), Hurry::Soon);
+        let _ = self.requests.send(WriterRequest::Resume(entry, answer), Hurry::Soon);
     }
 
     /// The actions known of a stack, of the occurrences scheduled since then: who looks for the
@@ -168,28 +170,28 @@ impl Journal {
         since: Timestamp,
         listed: Vec<ActionId>,
     ) -> Result<Known, JournalError> {
-        self.ask(|answer| Request::Actions { stack, since, listed, answer }).await
+        self.ask(|answer| WriterRequest::Actions { stack, since, listed, answer }).await
     }
 
     /// Takes away what was scheduled before an instant and is settled, in small steps between other
     /// requests. Stops when it is not waited for any more. The file does not shrink: its free pages
     /// are used again.
     pub async fn prune(&self, before: Timestamp) -> Result<Pruned, JournalError> {
-        self.ask(|answer| Request::Prune { before, answer }).await
+        self.ask(|answer| WriterRequest::Prune { before, answer }).await
     }
 
     /// Ends the journal in order: writes what was recorded, remembers that nothing was sent after
     /// `stopped_at`, and closes the file. Another daemon can open it when this returns. Later
     /// requests are answered with [`JournalError::Closed`].
     pub async fn close(&self, stopped_at: Timestamp) -> Result<(), JournalError> {
-        self.ask(|answer| Request::Close { stopped_at, answer }).await
+        self.ask(|answer| WriterRequest::Close { stopped_at, answer }).await
     }
 
     /// From now on the end of an occurrence is written once the log has every line from before it,
     /// unless nobody reads the log.
-    pub fn follow(&self, log: log::Progress) {
+    pub fn follow(&self, log: log::LogProgress) {
         // A lost request is treated as a lost record is.
-        let _ = self.requests.send(Request::Follow(log), Hurry::Soon);
+        let _ = self.requests.send(WriterRequest::Follow(log), Hurry::Soon);
     }
 
     /// Returns whether the journal can be written. The value recovers by itself.
@@ -199,10 +201,13 @@ impl Journal {
 
     fn soon(&self, change: PendingChange) {
         // Nobody is there to write it after the close, and the daemon is at its end then.
-        let _ = self.requests.send(Request::Soon(change), Hurry::Soon);
+        let _ = self.requests.send(WriterRequest::Soon(change), Hurry::Soon);
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(AnswerSender<T>) -> Request) -> Result<T, JournalError> {
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(AnswerSender<T>) -> WriterRequest,
+    ) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer), Hurry::Now).map_err(|_| self.gone.clone())?;
         answered.await.map_err(|_| self.gone.clone())?

@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::schedule::{self, Entry, EntryName, Expression};
+use crate::schedule::{self, Entry, EntryName, Expression, Pairs, Schedule};
 use crate::timetable;
 
 /// The text that decides an entry's instants: its zone, then its expressions, each on a line.
@@ -25,7 +25,7 @@ pub struct Definition(Arc<str>);
 
 /// Instants that were planned by one definition of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct ForceSpan {
     /// The entry.
     pub entry: EntryName,
     /// The first instant.
@@ -42,7 +42,7 @@ pub struct InForce {
     /// Occurrences from before this instant may have been pruned. `None`: none were.
     pub pruned_until: Option<Timestamp>,
     /// The spans, by entry and time.
-    pub spans: Vec<Span>,
+    pub spans: Vec<ForceSpan>,
 }
 
 impl Definition {
@@ -88,13 +88,44 @@ impl Definition {
     }
 }
 
+/// The definitions by which two schedules differ.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct DefinitionChanges {
+    /// Entries whose definition in the earlier schedule is no more in force.
+    pub(super) over: Vec<EntryName>,
+    /// Entries with a definition that the earlier schedule did not have.
+    pub(super) begun: Vec<(EntryName, Definition)>,
+}
+
+impl DefinitionChanges {
+    /// Compares two schedules. Entries that both of them share cost next to nothing.
+    pub(super) fn between(earlier: &Schedule, later: &Schedule) -> DefinitionChanges {
+        let pairs = Pairs::of(&earlier.entries, &later.entries);
+        let mut changes = DefinitionChanges::default();
+        changes.over.extend(pairs.gone.iter().map(|entry| entry.name.clone()));
+        for (entry, before) in later.entries.iter().zip(pairs.before) {
+            if before.is_some_and(|before| Arc::ptr_eq(before, entry)) {
+                continue;
+            }
+            let definition = Definition::of(entry);
+            match before.map(|before| Definition::of(before)) {
+                Some(before) if before == definition => continue,
+                Some(_) => changes.over.push(entry.name.clone()),
+                None => {}
+            }
+            changes.begun.push((entry.name.clone(), definition));
+        }
+        changes
+    }
+}
+
 /// An entry of nobody's. It is always there.
 static TEMPLATE: LazyLock<Option<Arc<Entry>>> = LazyLock::new(|| {
     let text = "accounts: { a: { token: { env: T } } }\njobs: { e: { stack: s, job: j, cron: '@daily' } }\n";
     schedule::parse("", text).ok()?.schedule.entries.into_iter().next()
 });
 
-impl Span {
+impl ForceSpan {
     /// Returns true when the definition was in force at an instant.
     pub fn holds(&self, at: Timestamp) -> bool {
         self.since <= at && self.until.is_none_or(|until| at < until)
@@ -121,8 +152,33 @@ mod tests {
             Definition::of_saved(definition.as_str().to_owned()).entry(&entry.name).expect("it is readable");
         assert_eq!((&read.cron, &read.timezone), (&entry.cron, &entry.timezone));
         let at: Timestamp = "2026-07-01T00:30:00Z".parse().expect("an instant");
-        let span = Span { entry: entry.name.clone(), since: at, until: None, definition };
+        let span = ForceSpan { entry: entry.name.clone(), since: at, until: None, definition };
         assert_eq!(span.is_due(at), Some(true));
-        assert_eq!(Span { until: Some(at), ..span }.is_due(at), Some(false), "its end is not in it");
+        assert_eq!(ForceSpan { until: Some(at), ..span }.is_due(at), Some(false), "its end is not in it");
+    }
+
+    #[test]
+    fn definitions_change_where_an_entry_comes_or_goes_or_is_due_at_other_times() {
+        let schedule = |jobs: &str| {
+            let text = format!("accounts: {{ a: {{ token: {{ env: T }} }} }}\njobs:\n{jobs}");
+            schedule::parse("", &text).expect("a valid file").schedule
+        };
+        let earlier = schedule(
+            "  gone: { stack: s, job: a, cron: '@daily' }\n  \
+               kept: { stack: s, job: b, cron: '@daily' }\n  \
+               moved: { stack: s, job: c, cron: '@daily' }\n  \
+               renamed: { stack: s, job: d, cron: '@daily' }\n",
+        );
+        let mut later = schedule(
+            "  kept: { stack: s, job: b, cron: '@daily' }\n  \
+               moved: { stack: s, job: c, cron: '@hourly' }\n  \
+               renamed: { stack: s, job: of-another-name, cron: '@daily' }\n  \
+               new: { stack: s, job: e, cron: '@daily' }\n",
+        );
+        later.entries[0] = Arc::clone(&earlier.entries[1]);
+        let DefinitionChanges { over, begun } = DefinitionChanges::between(&earlier, &later);
+        assert_eq!(over.iter().map(EntryName::as_str).collect::<Vec<_>>(), ["gone", "moved"]);
+        let begun: Vec<_> = begun.iter().map(|(entry, text)| (entry.as_str(), text.as_str())).collect();
+        assert_eq!(begun, [("moved", "UTC\n@hourly"), ("new", "UTC\n@daily")]);
     }
 }

@@ -20,13 +20,13 @@ pub(super) enum Hurry {
 
 /// State that both ends share. It ends with the thread, or when no sender is left.
 #[derive(Debug)]
-struct Shared<T> {
-    queue: Mutex<Queue<T>>,
+struct InboxState<T> {
+    queue: Mutex<InboxQueue<T>>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct Queue<T> {
+struct InboxQueue<T> {
     waiting: VecDeque<T>,
     /// Somebody waits for one of them, or there are so many that they do not wait for more.
     hurry: bool,
@@ -38,19 +38,19 @@ struct Queue<T> {
 
 /// Nobody takes requests any more.
 #[derive(Debug)]
-pub(super) struct Gone;
+pub(super) struct InboxClosed;
 
 /// Asks the thread.
 #[derive(Debug)]
-pub(super) struct Sender<T> {
-    shared: Arc<Shared<T>>,
+pub(super) struct InboxSender<T> {
+    shared: Arc<InboxState<T>>,
     /// A group of this many requests is handled without waiting for more.
     group: usize,
 }
 
 /// The thread's end.
 #[derive(Debug)]
-pub(super) struct Receiver<T>(Arc<Shared<T>>);
+pub(super) struct InboxReceiver<T>(Arc<InboxState<T>>);
 
 /// The outcome of waiting.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,25 +64,26 @@ pub(super) enum Waited {
 }
 
 /// The two ends.
-pub(super) fn inbox<T>(group: usize) -> (Sender<T>, Receiver<T>) {
-    let queue = Queue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
-    let shared = Arc::new(Shared { queue: Mutex::new(queue), changed: Condvar::new() });
-    (Sender { shared: Arc::clone(&shared), group }, Receiver(shared))
+pub(super) fn inbox<T>(group: usize) -> (InboxSender<T>, InboxReceiver<T>) {
+    let queue =
+        InboxQueue { waiting: VecDeque::new(), hurry: false, awaited: false, senders: 1, receiver: true };
+    let shared = Arc::new(InboxState { queue: Mutex::new(queue), changed: Condvar::new() });
+    (InboxSender { shared: Arc::clone(&shared), group }, InboxReceiver(shared))
 }
 
-impl<T> Shared<T> {
-    fn lock(&self) -> MutexGuard<'_, Queue<T>> {
+impl<T> InboxState<T> {
+    fn lock(&self) -> MutexGuard<'_, InboxQueue<T>> {
         // No panic leaves the queue half changed, so a poisoned lock is used as it is.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Sender<T> {
+impl<T> InboxSender<T> {
     /// Puts a request in, behind the others.
-    pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), Gone> {
+    pub(super) fn send(&self, request: T, hurry: Hurry) -> Result<(), InboxClosed> {
         let mut queue = self.shared.lock();
         if !queue.receiver {
-            return Err(Gone);
+            return Err(InboxClosed);
         }
         let first = queue.waiting.is_empty();
         queue.waiting.push_back(request);
@@ -98,21 +99,21 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Clone for Sender<T> {
-    fn clone(&self) -> Sender<T> {
+impl<T> Clone for InboxSender<T> {
+    fn clone(&self) -> InboxSender<T> {
         self.shared.lock().senders += 1;
-        Sender { shared: Arc::clone(&self.shared), group: self.group }
+        InboxSender { shared: Arc::clone(&self.shared), group: self.group }
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T> Drop for InboxSender<T> {
     fn drop(&mut self) {
         self.shared.lock().senders -= 1;
         self.shared.changed.notify_one();
     }
 }
 
-impl<T> Receiver<T> {
+impl<T> InboxReceiver<T> {
     /// Takes all items out.
     pub(super) fn take(&self) -> VecDeque<T> {
         let mut queue = self.0.lock();
@@ -165,7 +166,7 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Drop for Receiver<T> {
+impl<T> Drop for InboxReceiver<T> {
     fn drop(&mut self) {
         let mut queue = self.0.lock();
         queue.receiver = false;

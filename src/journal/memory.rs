@@ -29,13 +29,13 @@ pub(crate) struct Memory {
     /// Left to an earlier pass through their instants.
     kept: BTreeSet<Key>,
     paused: BTreeMap<EntryName, Pause>,
-    quotas: BTreeMap<AccountName, quota::Saved>,
+    quotas: BTreeMap<AccountName, quota::SavedQuota>,
     resent: BTreeMap<Key, Resent>,
 }
 
 /// The row of an occurrence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct MemoryRow {
     pub(crate) state: State,
     pub(crate) is_settled: bool,
     pub(crate) action: Option<ActionId>,
@@ -44,7 +44,7 @@ pub(crate) struct Row {
     pub(crate) origin: Origin,
 }
 
-impl Row {
+impl MemoryRow {
     /// The first run's instant of what repeats one, its own otherwise.
     pub(crate) fn first(&self, key: &Key) -> Timestamp {
         self.origin.first(key.scheduled_at())
@@ -139,7 +139,7 @@ impl Memory {
         None
     }
 
-    pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::Saved) {
+    pub(crate) fn save_quota(&mut self, account: AccountName, saved: quota::SavedQuota) {
         self.quotas.insert(account, saved);
     }
 
@@ -294,12 +294,12 @@ impl Memory {
     }
 
     /// Returns the row of an occurrence. `None`: it was never claimed.
-    pub(crate) fn row(&self, key: &Key) -> Option<Row> {
+    pub(crate) fn row(&self, key: &Key) -> Option<MemoryRow> {
         self.rows.get(key).map(row)
     }
 
     /// Returns the rows of all occurrences that were ever claimed, by scheduled_at.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, Row)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&Key, MemoryRow)> {
         self.rows.iter().map(|(key, kept)| (key, row(kept)))
     }
 }
@@ -309,8 +309,8 @@ fn first_at(at: Timestamp) -> Key {
     Key::new(EntryName::new("0").expect("a name"), at)
 }
 
-fn row((claim, standing): &(Claim, Progress)) -> Row {
-    Row {
+fn row((claim, standing): &(Claim, Progress)) -> MemoryRow {
+    MemoryRow {
         state: standing.state,
         is_settled: standing.is_settled(),
         action: standing.action,
@@ -418,7 +418,7 @@ mod tests {
                         }
                         Ask::Quota(limit) => {
                             let account = AccountName::new("main").expect("a name");
-                            let saved = quota::Saved { limit, ..quota::Saved::default() };
+                            let saved = quota::SavedQuota { limit, ..quota::SavedQuota::default() };
                             journal.save_quota(account.clone(), saved.clone());
                             memory.save_quota(account, saved);
                         }

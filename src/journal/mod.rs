@@ -10,6 +10,7 @@
 mod cause;
 mod directory;
 mod elsewhere;
+mod ended_term;
 mod error;
 mod handle;
 mod identity;
@@ -49,10 +50,12 @@ use crate::quota;
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, StackUid};
 
 pub use cause::{Cause, Why};
+pub use ended_term::{EndedTerm, TermNumber};
 pub use error::JournalError;
 pub use handle::{Journal, Opened};
 pub use identity::WhenReplaced;
-pub use in_force::{Definition, InForce, Span};
+use in_force::DefinitionChanges;
+pub use in_force::{Definition, ForceSpan, InForce};
 pub use last_ends::LastEnds;
 pub use link::Linked;
 pub use location::Location;
@@ -506,7 +509,7 @@ pub struct Recovered {
     /// Occurrences that were sent again, and whose stack's list is still to be read.
     pub resent: Vec<Resent>,
     /// The saved quota of each account.
-    pub quotas: Vec<(AccountName, quota::Saved)>,
+    pub quotas: Vec<(AccountName, quota::SavedQuota)>,
     /// The clock that these instants were read from.
     pub clock: ClockOf,
 }
@@ -540,6 +543,10 @@ pub struct Open {
     pub claim: Claim,
     /// The last state that was written. The occurrence may have come further.
     pub reached: Reached,
+    /// The only term under which a claim that is [`Reached::Due`] may have been sent: the word of
+    /// that term's leader settles the doubt. `None`: nobody shares the journal, or the occurrence
+    /// is no mere claim.
+    pub may_have_been_sent_in: Option<TermNumber>,
 }
 
 /// The last written state of an open occurrence.
@@ -547,6 +554,9 @@ pub struct Open {
 pub enum Reached {
     /// Claimed.
     Due,
+    /// Claimed, and not sent: what its leader was permitted to send, or its own word, leaves the
+    /// occurrence out.
+    Unsent,
     /// Waiting after so many attempts.
     Waiting {
         /// Number of attempts, all of them known to have had no effect.

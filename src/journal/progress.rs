@@ -200,7 +200,7 @@ impl Recovered {
             (State::Sending, Some(sent_at), _) => Reached::Sending { attempts, sent_at },
             (state, ..) => return Err(NotOpen(state)),
         };
-        self.open.push(Open { claim, reached });
+        self.open.push(Open { claim, reached, may_have_been_sent_in: None });
         Ok(())
     }
 }

@@ -4,6 +4,11 @@
 //! come to. It is raised at a start and before each send, by a write that waits for no disk: it
 //! outlives the process, and it is not believed after the machine was started anew, when the write
 //! may be lost.
+//!
+//! Where several daemons share the journal, the file also has the number of the term in which it
+//! was raised last. So the next process can tell the others how far that term has sent
+//! ([`super::EndedTerm`]). The mark never falls, from one term to the next neither: too high a mark
+//! leaves more in doubt, and sends nothing twice.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::SendPermit;
 use super::identity::KnownJournal;
+use super::{EndedTerm, SendPermit, TermNumber};
 use crate::schedule::Shard;
 
 /// Name of the file in the state directory.
@@ -32,6 +37,8 @@ pub struct SendWatermark {
     file: File,
     boot: String,
     at: Timestamp,
+    /// The term in which the mark is raised. `None`: nobody shares the journal.
+    term: Option<TermNumber>,
     permit: SendPermit,
     /// The daemon's record of how far its own journal has come. `None`: the journal is shared, and
     /// the elector keeps that record.
@@ -57,10 +64,25 @@ impl SendWatermark {
             .truncate(false)
             .mode(0o640)
             .open(directory.join(file_of(shard)))?;
-        Ok((
-            SendWatermark { file, boot: boot(), at: former.unwrap_or(Timestamp::MIN), permit, known: None },
-            former,
-        ))
+        let at = former.unwrap_or(Timestamp::MIN);
+        Ok((SendWatermark { file, boot: boot(), at, term: None, permit, known: None }, former))
+    }
+
+    /// Opens the mark for a term. From now on the file tells of this term, and no longer of the one
+    /// before. Must return before anything of the term is written to the journal.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn begin(
+        directory: &Path,
+        shard: &Shard,
+        term: TermNumber,
+        permit: SendPermit,
+    ) -> io::Result<SendWatermark> {
+        let (mark, _) = SendWatermark::open(directory, shard, permit)?;
+        let mark = SendWatermark { term: Some(term), ..mark };
+        mark.write(mark.at)?;
+        Ok(mark)
     }
 
     /// The same, for a journal that nobody else uses.
@@ -98,34 +120,68 @@ impl SendWatermark {
     /// Then nothing may be sent: a later process would take it for unsent.
     pub fn raise(&mut self, due_at: Timestamp) -> io::Result<()> {
         if due_at > self.at {
-            let text = format!("{} {:020}\n", self.boot, due_at.as_microsecond());
-            self.file.write_all_at(text.as_bytes(), 0)?;
+            self.write(due_at)?;
             self.at = due_at;
         }
         Ok(())
     }
+
+    /// Returns the instant after which nothing that is due was sent.
+    pub(crate) fn sent_up_to(&self) -> Timestamp {
+        whole_microseconds(self.at.as_microsecond()).unwrap_or(Timestamp::MAX)
+    }
+
+    /// Each text is as long as every other one: it is written in the place of the one before.
+    fn write(&self, at: Timestamp) -> io::Result<()> {
+        let (at, term) = (at.as_microsecond(), self.term.map_or(ALONE, TermNumber::get));
+        let text = format!("{} {at:020} {term:020}\n", self.boot);
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
 }
+
+/// Stands in the file for the term of a daemon whose journal nobody shares. No term has this
+/// number.
+const ALONE: i64 = 0;
 
 /// Reads where the former process of a shard left its mark. `None`: there is none to be believed.
 pub(super) fn read(directory: &Path, shard: &Shard) -> io::Result<Option<Timestamp>> {
     match std::fs::read(directory.join(file_of(shard))) {
-        Ok(text) => Ok(parse(&String::from_utf8_lossy(&text), &boot())),
+        Ok(text) => Ok(parse(&String::from_utf8_lossy(&text), &boot()).map(|(at, _)| at)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
+/// Reads how far the former process had sent in the last term of each shard that it led: these terms
+/// are over. To be called before this process begins a term.
+pub(super) fn ended_terms(directory: &Path) -> io::Result<Vec<EndedTerm>> {
+    let (mut ended, boot) = (Vec::new(), boot());
+    for path in marks(directory)? {
+        let text = std::fs::read(path)?;
+        if let Some((sent_up_to, Some(number))) = parse(&String::from_utf8_lossy(&text), &boot) {
+            ended.push(EndedTerm { number, sent_up_to });
+        }
+    }
+    Ok(ended)
+}
+
 /// Deletes the marks of all shards: they belong to a journal that is left.
 pub(super) fn forget(directory: &Path) -> io::Result<()> {
+    marks(directory)?.into_iter().try_for_each(std::fs::remove_file)
+}
+
+/// Returns the files of all shards' marks.
+fn marks(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut marks = Vec::new();
     for file in std::fs::read_dir(directory)? {
         let file = file?;
         let name = file.file_name();
         let name = name.to_string_lossy();
         if name.starts_with("sent.") && name.ends_with("mark") {
-            std::fs::remove_file(file.path())?;
+            marks.push(file.path());
         }
     }
-    Ok(())
+    Ok(marks)
 }
 
 /// The file of a shard's mark. No name of one begins with a dot, nor is any empty.
@@ -145,13 +201,22 @@ pub(super) fn boot() -> String {
     text.unwrap_or_default().trim().to_owned()
 }
 
-fn parse(text: &str, boot: &str) -> Option<Timestamp> {
-    let (former, micros) = text.strip_suffix('\n')?.split_once(' ')?;
-    if boot.is_empty() || former != boot {
+/// Returns the mark that a file has, and the term in which it was raised. `None`: the mark is not to
+/// be believed.
+fn parse(text: &str, boot: &str) -> Option<(Timestamp, Option<TermNumber>)> {
+    let mut words = text.strip_suffix('\n')?.split(' ');
+    let (former, micros, term) = (words.next()?, words.next()?, words.next()?);
+    if boot.is_empty() || former != boot || words.next().is_some() {
         return None;
     }
-    // The mark was cut to whole microseconds, so that up to one more may have been sent.
-    Timestamp::from_microsecond(micros.parse::<i64>().ok()?.checked_add(1)?).ok()
+    let term = term.parse().ok()?;
+    let term = (term != ALONE).then(|| TermNumber::new(term));
+    Some((whole_microseconds(micros.parse().ok()?)?, term))
+}
+
+/// The mark was cut to whole microseconds, so that up to one more may have been sent.
+fn whole_microseconds(micros: i64) -> Option<Timestamp> {
+    Timestamp::from_microsecond(micros.checked_add(1)?).ok()
 }
 
 #[cfg(test)]
@@ -173,8 +238,40 @@ mod tests {
         let text = std::fs::read_to_string(directory.path().join(FILE)).expect("the mark");
         assert_eq!(parse(&text, "another-boot"), None);
         assert_eq!(parse(&text, ""), None);
-        for broken in ["", "x", "boot 12", "boot x\n"] {
+        for broken in ["", "x", "boot 12 3", "boot 12\n", "boot x 3\n", "boot 12 x\n", "boot 12 3 4\n"] {
             assert_eq!(parse(broken, "boot"), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_mark_tells_of_the_last_term_and_never_falls_from_one_to_the_next() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |second| Timestamp::from_second(second).expect("an instant");
+        let begin = |number| {
+            let permit = SendPermit::unlimited();
+            SendWatermark::begin(directory.path(), &Shard::Common, TermNumber::new(number), permit)
+        };
+        let ended = || ended_terms(directory.path()).expect("read");
+        let told = |number, micros| {
+            let sent_up_to = Timestamp::from_microsecond(micros).expect("an instant");
+            vec![EndedTerm { number: TermNumber::new(number), sent_up_to }]
+        };
+        assert_eq!(ended(), [], "there was no term");
+        let mut mark = begin(7).expect("a mark");
+        let nothing = Timestamp::MIN.as_microsecond() + 1;
+        assert_eq!(ended(), told(7, nothing), "nothing was sent yet");
+        mark.raise(at(100)).expect("raised");
+        assert_eq!(ended(), told(7, 100_000_001));
+        assert_eq!(mark.sent_up_to(), told(7, 100_000_001)[0].sent_up_to);
+        begin(8).expect("a mark");
+        assert_eq!(ended(), told(8, 100_000_002), "term 8 has sent nothing, and says no less than term 7");
+        let (mut alone, _) =
+            SendWatermark::open(directory.path(), &Shard::Common, SendPermit::unlimited()).expect("a mark");
+        alone.raise(at(200)).expect("raised");
+        assert_eq!(ended(), [], "a daemon that shares no journal leads no term");
+        assert_eq!(
+            read(directory.path(), &Shard::Common).expect("read").map(Timestamp::as_second),
+            Some(200)
+        );
     }
 }

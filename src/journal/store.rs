@@ -1,16 +1,14 @@
 //! The store of a journal: rows that are written in transactions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{
-    Claim, Claimed, Cursor, Definition, Handover, JournalError, Key, Known, Pause, Refused, Resent,
-    Transition,
-};
+use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Pause, Refused, Resent, Transition};
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A place for the rows. One thread owns it; each call blocks.
 pub(super) trait Store: Send + 'static {
@@ -49,7 +47,7 @@ pub(crate) enum Write<'a> {
     /// Moves of occurrences, in their order.
     Steps(&'a [(Key, Transition)]),
     /// The state of an account's quota.
-    Quota(&'a AccountName, &'a quota::Saved),
+    Quota(&'a AccountName, &'a quota::SavedQuota),
     /// Occurrences, and the cursor. `None`: the cursor stands, as for what a person asks for.
     Claim(Option<Cursor>, &'a [Claim]),
     /// The end of an occurrence, with what is claimed by it.
@@ -59,9 +57,9 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// Replaces the search for a second action of an occurrence that was sent again.
     Resent(&'a Resent),
-    /// Writes that exactly these entries are planned from this instant on, in this shard where
+    /// Writes that exactly the entries of this schedule are planned from this instant on, in this shard where
     /// there are several.
-    InForce(Timestamp, &'a [(EntryName, Definition)]),
+    InForce(Timestamp, &'a Arc<Schedule>),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),
     /// An entry is not paused any more.

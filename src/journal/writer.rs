@@ -8,23 +8,24 @@
 //! transactions more.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 
-use super::inbox::{Receiver, Waited};
+use super::inbox::{InboxReceiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Definition, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused,
-    Resent, Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent,
+    Transition,
 };
 use crate::background;
 use crate::cloud66::ActionId;
 use crate::log;
 use crate::memory;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, StackUid};
+use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
 
 /// A record waits this long for others to be written with it, and during a burst of sends for the
 /// end of the burst ([`background::let_sends_go_first`]). A crash loses at most this much, and the
@@ -64,15 +65,15 @@ pub(super) enum PendingChange {
     End(Box<Handover>),
     Amend(Box<Claim>),
     Resent(Box<Resent>),
-    Quota(AccountName, Box<quota::Saved>),
-    InForce(Timestamp, Vec<(EntryName, Definition)>),
+    Quota(AccountName, Box<quota::SavedQuota>),
+    InForce(Timestamp, Arc<Schedule>),
 }
 
 /// A request to the thread.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum WriterRequest {
     Soon(PendingChange),
-    Follow(log::Progress),
+    Follow(log::LogProgress),
     Claim { cursor: Option<Cursor>, claims: Vec<Claim>, answer: AnswerSender<Claimed> },
     Commit { moves: Vec<(Key, Transition)>, answer: AnswerSender<Vec<Refused>> },
     Pause(EntryName, Pause, AnswerSender<()>),
@@ -100,15 +101,15 @@ enum Failing {
 
 pub(super) struct Writer<S> {
     store: S,
-    inbox: Receiver<Request>,
+    inbox: InboxReceiver<WriterRequest>,
     /// Taken from it, and not looked at.
-    arrived: VecDeque<Request>,
+    arrived: VecDeque<WriterRequest>,
     health: watch::Sender<Health>,
     refused: UnboundedSender<Refused>,
     /// The log, which is to tell of an end first.
-    log: Option<log::Progress>,
+    log: Option<log::LogProgress>,
     /// The requests to write, in the order of asking.
-    batch: Vec<Request>,
+    batch: Vec<WriterRequest>,
     /// The instant at which the batch is written, unless a request that waits comes first.
     write_at: Option<Instant>,
     /// Arrival of the oldest change that is not written and that nobody waits for.
@@ -121,12 +122,12 @@ pub(super) struct Writer<S> {
 
 /// The requests that could not be written and are to be tried again.
 struct Left {
-    kept: Vec<Request>,
+    kept: Vec<WriterRequest>,
     error: JournalError,
 }
 
 /// Tells whether the thread goes on.
-enum Next {
+enum WriterNext {
     Continue,
     /// Somebody may wait for the end.
     End(Option<(AnswerSender<()>, Result<(), JournalError>)>),
@@ -135,7 +136,7 @@ enum Next {
 impl<S: Store> Writer<S> {
     pub(super) fn new(
         store: S,
-        inbox: Receiver<Request>,
+        inbox: InboxReceiver<WriterRequest>,
         health: watch::Sender<Health>,
         refused: UnboundedSender<Refused>,
     ) -> Writer<S> {
@@ -161,7 +162,7 @@ impl<S: Store> Writer<S> {
         // are made seconds ahead.
         background::yield_to_sends();
         let awaited = loop {
-            if let Next::End(awaited) = self.turn() {
+            if let WriterNext::End(awaited) = self.turn() {
                 break awaited;
             }
         };
@@ -173,16 +174,16 @@ impl<S: Store> Writer<S> {
     }
 
     /// Takes in all requests that have arrived, writes those that are due, and prunes a little.
-    fn turn(&mut self) -> Next {
+    fn turn(&mut self) -> WriterNext {
         match self.wait() {
             Waited::Gone => {
                 // Nobody is there to tell when it fails.
                 let _ = self.write();
-                return Next::End(None);
+                return WriterNext::End(None);
             }
             Waited::TimedOut if self.write_at.is_none() && self.pruning.is_none() => {
                 self.store.keep_alive();
-                return Next::Continue;
+                return WriterNext::Continue;
             }
             Waited::TimedOut | Waited::Arrived => {}
         }
@@ -193,16 +194,16 @@ impl<S: Store> Writer<S> {
         self.let_sends_go_first();
         while let Some(request) = self.arrived.pop_front() {
             match request {
-                Request::Close { stopped_at, answer } => {
-                    return Next::End(Some((answer, self.close(stopped_at))));
+                WriterRequest::Close { stopped_at, answer } => {
+                    return WriterNext::End(Some((answer, self.close(stopped_at))));
                 }
-                Request::Prune { before, answer } => {
+                WriterRequest::Prune { before, answer } => {
                     self.pruning = Some(Pruning { before, rows: 0, answer });
                 }
-                Request::Follow(log) => self.log = Some(log),
-                Request::Soon(change) => {
+                WriterRequest::Follow(log) => self.log = Some(log),
+                WriterRequest::Soon(change) => {
                     self.write_at.get_or_insert_with(|| Instant::now() + SOON);
-                    self.batch.push(Request::Soon(change));
+                    self.batch.push(WriterRequest::Soon(change));
                 }
                 waited_for => {
                     self.batch.push(waited_for);
@@ -219,7 +220,7 @@ impl<S: Store> Writer<S> {
             let _ = self.write();
         }
         self.prune();
-        Next::Continue
+        WriterNext::Continue
     }
 
     /// Waits for the end of a burst of sends, if nobody waits for a write. A burst that goes on
@@ -278,7 +279,7 @@ impl<S: Store> Writer<S> {
 
     /// Writes requests as one transaction, or in parts where the store refuses one of them for
     /// good.
-    fn write_together(&mut self, batch: Vec<Request>) -> Result<(), Left> {
+    fn write_together(&mut self, batch: Vec<WriterRequest>) -> Result<(), Left> {
         let writes: Vec<Write<'_>> = batch.iter().filter_map(write_of).collect();
         let written = if writes.is_empty() { Ok(Vec::new()) } else { self.store.write(&writes) };
         match written {
@@ -301,7 +302,7 @@ impl<S: Store> Writer<S> {
     }
 
     /// Writes in two parts what the store refused as a whole, and sees to what it refuses alone.
-    fn write_apart(&mut self, mut batch: Vec<Request>, error: &JournalError) -> Result<(), Left> {
+    fn write_apart(&mut self, mut batch: Vec<WriterRequest>, error: &JournalError) -> Result<(), Left> {
         let second = batch.split_off(batch.len().div_ceil(2));
         if second.is_empty() {
             return batch.into_iter().try_for_each(|request| self.write_otherwise(request, error));
@@ -318,13 +319,13 @@ impl<S: Store> Writer<S> {
     }
 
     /// Sees to a request that the store refuses.
-    fn write_otherwise(&mut self, request: Request, error: &JournalError) -> Result<(), Left> {
+    fn write_otherwise(&mut self, request: WriterRequest, error: &JournalError) -> Result<(), Left> {
         match request {
-            Request::Soon(PendingChange::Step((key, mv))) => {
+            WriterRequest::Soon(PendingChange::Step((key, mv))) => {
                 let other = mv.in_other_words(UNSTORABLE).filter(|other| *other != mv);
                 match other {
                     Some(other) => {
-                        self.write_together(vec![Request::Soon(PendingChange::Step((key, other)))])
+                        self.write_together(vec![WriterRequest::Soon(PendingChange::Step((key, other)))])
                     }
                     None => {
                         let to = mv.state();
@@ -333,8 +334,10 @@ impl<S: Store> Writer<S> {
                     }
                 }
             }
-            Request::Soon(PendingChange::End(handover)) => match handover.in_other_words(UNSTORABLE) {
-                Some(other) => self.write_together(vec![Request::Soon(PendingChange::End(Box::new(other)))]),
+            WriterRequest::Soon(PendingChange::End(handover)) => match handover.in_other_words(UNSTORABLE) {
+                Some(other) => {
+                    self.write_together(vec![WriterRequest::Soon(PendingChange::End(Box::new(other)))])
+                }
                 None => {
                     let (key, to) = (handover.key, handover.end.state());
                     let _ = self.refused.send(Refused::Unstorable { key, to, error: error.clone() });
@@ -342,7 +345,7 @@ impl<S: Store> Writer<S> {
                 }
             },
             // The newest state of a quota comes with the next answer.
-            Request::Soon(PendingChange::Quota(..) | PendingChange::InForce(..)) => Ok(()),
+            WriterRequest::Soon(PendingChange::Quota(..) | PendingChange::InForce(..)) => Ok(()),
             waited_for => {
                 fail(waited_for, error);
                 Ok(())
@@ -350,14 +353,14 @@ impl<S: Store> Writer<S> {
         }
     }
 
-    fn is_well(&mut self, batch: &[Request]) {
+    fn is_well(&mut self, batch: &[WriterRequest]) {
         if self.failing.is_some() && self.failing <= kind(batch) {
             self.failing = None;
             self.health.send_replace(Health::Well);
         }
     }
 
-    fn is_ill(&mut self, batch: &[Request], error: &JournalError) {
+    fn is_ill(&mut self, batch: &[WriterRequest], error: &JournalError) {
         let Some(kind) = kind(batch) else {
             return;
         };
@@ -376,21 +379,28 @@ impl<S: Store> Writer<S> {
     }
 
     /// Tells that it is on disk. Whoever does not listen any more is not told.
-    fn answer(&mut self, request: Request, written: Option<Written>) {
+    fn answer(&mut self, request: WriterRequest, written: Option<Written>) {
         match (request, written) {
-            (Request::Soon(_), Some(Written::Steps(refused))) => {
+            (WriterRequest::Soon(_), Some(Written::Steps(refused))) => {
                 for refused in refused {
                     let _ = self.refused.send(refused);
                 }
             }
-            (Request::Claim { answer, .. }, Some(Written::Claimed(claimed))) => {
+            (WriterRequest::Claim { answer, .. }, Some(Written::Claimed(claimed))) => {
                 drop(answer.send(Ok(claimed)))
             }
-            (Request::Commit { answer, .. }, Some(Written::Steps(refused))) => drop(answer.send(Ok(refused))),
-            (Request::Actions { stack, since, listed, answer }, _) => {
+            (WriterRequest::Commit { answer, .. }, Some(Written::Steps(refused))) => {
+                drop(answer.send(Ok(refused)))
+            }
+            (WriterRequest::Actions { stack, since, listed, answer }, _) => {
                 drop(answer.send(self.store.actions(&stack, since, &listed)));
             }
-            (Request::Pause(.., answer) | Request::Resume(_, answer) | Request::Flush(answer), _) => {
+            (
+                WriterRequest::Pause(.., answer)
+                | WriterRequest::Resume(_, answer)
+                | WriterRequest::Flush(answer),
+                _,
+            ) => {
                 drop(answer.send(Ok(())));
             }
             _ => {}
@@ -435,97 +445,99 @@ impl<S: Store> Writer<S> {
 }
 
 /// Returns the write of a request. `None`: it writes nothing.
-fn write_of(request: &Request) -> Option<Write<'_>> {
+fn write_of(request: &WriterRequest) -> Option<Write<'_>> {
     match request {
-        Request::Soon(PendingChange::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
-        Request::Soon(PendingChange::End(handover)) => Some(Write::End(handover)),
-        Request::Soon(PendingChange::Amend(claim)) => Some(Write::Amend(claim)),
-        Request::Soon(PendingChange::Resent(resent)) => Some(Write::Resent(resent)),
-        Request::Soon(PendingChange::Quota(account, saved)) => Some(Write::Quota(account, saved)),
-        Request::Soon(PendingChange::InForce(since, entries)) => Some(Write::InForce(*since, entries)),
-        Request::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
-        Request::Commit { moves, .. } => Some(Write::Steps(moves)),
-        Request::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),
-        Request::Resume(entry, _) => Some(Write::Resume(entry)),
-        Request::Flush(_)
-        | Request::Follow(_)
-        | Request::Actions { .. }
-        | Request::Prune { .. }
-        | Request::Close { .. } => None,
+        WriterRequest::Soon(PendingChange::Step(step)) => Some(Write::Steps(std::slice::from_ref(step))),
+        WriterRequest::Soon(PendingChange::End(handover)) => Some(Write::End(handover)),
+        WriterRequest::Soon(PendingChange::Amend(claim)) => Some(Write::Amend(claim)),
+        WriterRequest::Soon(PendingChange::Resent(resent)) => Some(Write::Resent(resent)),
+        WriterRequest::Soon(PendingChange::Quota(account, saved)) => Some(Write::Quota(account, saved)),
+        WriterRequest::Soon(PendingChange::InForce(since, schedule)) => {
+            Some(Write::InForce(*since, schedule))
+        }
+        WriterRequest::Claim { cursor, claims, .. } => Some(Write::Claim(*cursor, claims)),
+        WriterRequest::Commit { moves, .. } => Some(Write::Steps(moves)),
+        WriterRequest::Pause(entry, pause, _) => Some(Write::Pause(entry, pause)),
+        WriterRequest::Resume(entry, _) => Some(Write::Resume(entry)),
+        WriterRequest::Flush(_)
+        | WriterRequest::Follow(_)
+        | WriterRequest::Actions { .. }
+        | WriterRequest::Prune { .. }
+        | WriterRequest::Close { .. } => None,
     }
 }
 
 /// Returns true when the request names so many entries that its memory is worth giving back once it
 /// is written.
-fn is_large(request: &Request) -> bool {
-    matches!(request, Request::Soon(PendingChange::InForce(_, entries)) if entries.len() > GROUP)
+fn is_large(request: &WriterRequest) -> bool {
+    matches!(request, WriterRequest::Soon(PendingChange::InForce(_, schedule)) if schedule.entries.len() > GROUP)
 }
 
 /// Returns true when somebody waits for the request.
-fn is_awaited(request: &Request) -> bool {
-    !matches!(request, Request::Soon(_) | Request::Follow(_))
+fn is_awaited(request: &WriterRequest) -> bool {
+    !matches!(request, WriterRequest::Soon(_) | WriterRequest::Follow(_))
 }
 
 /// Returns true when the request writes the end of an occurrence.
-fn has_end(request: &Request) -> bool {
+fn has_end(request: &WriterRequest) -> bool {
     let is_end =
         |(_, mv): &(Key, Transition)| !matches!(mv, Transition::Waiting { .. } | Transition::Sending { .. });
     match request {
-        Request::Soon(PendingChange::Step(step)) => is_end(step),
-        Request::Soon(PendingChange::End(_)) => true,
-        Request::Commit { moves, .. } => moves.iter().any(is_end),
+        WriterRequest::Soon(PendingChange::Step(step)) => is_end(step),
+        WriterRequest::Soon(PendingChange::End(_)) => true,
+        WriterRequest::Commit { moves, .. } => moves.iter().any(is_end),
         _ => false,
     }
 }
 
 /// Returns the kind of a batch's writes. `None`: the batch writes nothing, so its success says
 /// nothing.
-fn kind(batch: &[Request]) -> Option<Failing> {
+fn kind(batch: &[WriterRequest]) -> Option<Failing> {
     let kinds = batch.iter().filter_map(|request| match request {
-        Request::Claim { .. } => Some(Failing::Claims),
-        Request::Commit { moves, .. } => (!moves.is_empty()).then_some(Failing::Moves),
-        Request::Soon(_) | Request::Pause(..) | Request::Resume(..) => Some(Failing::Moves),
-        Request::Flush(_)
-        | Request::Follow(_)
-        | Request::Actions { .. }
-        | Request::Prune { .. }
-        | Request::Close { .. } => None,
+        WriterRequest::Claim { .. } => Some(Failing::Claims),
+        WriterRequest::Commit { moves, .. } => (!moves.is_empty()).then_some(Failing::Moves),
+        WriterRequest::Soon(_) | WriterRequest::Pause(..) | WriterRequest::Resume(..) => Some(Failing::Moves),
+        WriterRequest::Flush(_)
+        | WriterRequest::Follow(_)
+        | WriterRequest::Actions { .. }
+        | WriterRequest::Prune { .. }
+        | WriterRequest::Close { .. } => None,
     });
     kinds.max()
 }
 
 /// Tells those who wait that nothing was written. Gives back what is kept.
-fn fail(request: Request, error: &JournalError) -> Option<Request> {
+fn fail(request: WriterRequest, error: &JournalError) -> Option<WriterRequest> {
     let error = error.clone();
     match request {
-        Request::Soon(_) => return Some(request),
-        Request::Follow(_) => {}
-        Request::Claim { answer, .. } => drop(answer.send(Err(error))),
-        Request::Commit { answer, .. } => drop(answer.send(Err(error))),
-        Request::Actions { answer, .. } => drop(answer.send(Err(error))),
-        Request::Prune { answer, .. } => drop(answer.send(Err(error))),
-        Request::Pause(.., answer)
-        | Request::Resume(_, answer)
-        | Request::Flush(answer)
-        | Request::Close { answer, .. } => drop(answer.send(Err(error))),
+        WriterRequest::Soon(_) => return Some(request),
+        WriterRequest::Follow(_) => {}
+        WriterRequest::Claim { answer, .. } => drop(answer.send(Err(error))),
+        WriterRequest::Commit { answer, .. } => drop(answer.send(Err(error))),
+        WriterRequest::Actions { answer, .. } => drop(answer.send(Err(error))),
+        WriterRequest::Prune { answer, .. } => drop(answer.send(Err(error))),
+        WriterRequest::Pause(.., answer)
+        | WriterRequest::Resume(_, answer)
+        | WriterRequest::Flush(answer)
+        | WriterRequest::Close { answer, .. } => drop(answer.send(Err(error))),
     }
     None
 }
 
 /// Leaves out the changes that a later one makes needless.
-fn without_covered(batch: Vec<Request>) -> Vec<Request> {
+fn without_covered(batch: Vec<WriterRequest>) -> Vec<WriterRequest> {
     let mut later: HashMap<Key, Transition> = HashMap::new();
     let mut accounts: HashSet<AccountName> = HashSet::new();
-    let mut kept: Vec<Request> = batch
+    let mut kept: Vec<WriterRequest> = batch
         .into_iter()
         .rev()
         .filter(|request| match request {
-            Request::Soon(PendingChange::Step((key, mv))) => {
+            WriterRequest::Soon(PendingChange::Step((key, mv))) => {
                 let covered = later.get(key).is_some_and(|later| mv.is_covered_by(later));
                 later.insert(key.clone(), mv.clone());
                 !covered
             }
-            Request::Soon(PendingChange::Quota(account, _)) => accounts.insert(account.clone()),
+            WriterRequest::Soon(PendingChange::Quota(account, _)) => accounts.insert(account.clone()),
             _ => true,
         })
         .collect();
@@ -537,9 +549,12 @@ fn without_covered(batch: Vec<Request>) -> Vec<Request> {
 mod tests {
     use super::*;
 
-    fn step(second: i64, mv: Transition) -> Request {
+    fn step(second: i64, mv: Transition) -> WriterRequest {
         let scheduled_at = Timestamp::from_second(second).expect("a timestamp");
-        Request::Soon(PendingChange::Step((Key::new(EntryName::new("a").expect("a name"), scheduled_at), mv)))
+        WriterRequest::Soon(PendingChange::Step((
+            Key::new(EntryName::new("a").expect("a name"), scheduled_at),
+            mv,
+        )))
     }
 
     fn waiting(attempts: u32, reason: &'static str) -> Transition {
@@ -550,9 +565,9 @@ mod tests {
         Transition::Sending { attempts, sent_at: Timestamp::UNIX_EPOCH }
     }
 
-    fn quota(limit: u32) -> Request {
-        let saved = quota::Saved { limit, ..quota::Saved::default() };
-        Request::Soon(PendingChange::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
+    fn quota(limit: u32) -> WriterRequest {
+        let saved = quota::SavedQuota { limit, ..quota::SavedQuota::default() };
+        WriterRequest::Soon(PendingChange::Quota(AccountName::new("main").expect("a name"), Box::new(saved)))
     }
 
     #[test]
@@ -573,10 +588,10 @@ mod tests {
         let kept: Vec<String> = without_covered(batch)
             .into_iter()
             .map(|request| match request {
-                Request::Soon(PendingChange::Step((key, mv))) => {
+                WriterRequest::Soon(PendingChange::Step((key, mv))) => {
                     format!("{} {mv:?}", key.scheduled_at().as_second())
                 }
-                Request::Soon(PendingChange::Quota(_, saved)) => format!("limit {}", saved.limit),
+                WriterRequest::Soon(PendingChange::Quota(_, saved)) => format!("limit {}", saved.limit),
                 _ => "another request".to_owned(),
             })
             .collect();

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::Level;
 
-use super::field::Field;
+use super::field::LogField;
 pub use super::field::{Pass, Seldom};
-use super::line::Fields;
+use super::line::LineFields;
 use crate::cloud66::Action;
 use crate::schedule::EntryName;
 
@@ -19,7 +19,7 @@ trait Tabled {
     fn level(&self) -> Level;
     fn message(&self) -> String;
     /// Adds the fields that are not common to all events.
-    fn record(&self, line: &mut Fields);
+    fn record(&self, line: &mut LineFields);
 }
 
 /// Declares the events of one subject.
@@ -64,7 +64,7 @@ macro_rules! events {
                 $message
             }
 
-            fn record(&self, line: &mut $crate::log::line::Fields) {
+            fn record(&self, line: &mut $crate::log::line::LineFields) {
                 $(super::put(line, stringify!($field), &self.$field);)*
                 $(super::put_action(line, &self.$action);)?
             }
@@ -149,13 +149,13 @@ impl Event {
 
     /// Returns the fields of the event's line in the log, without the timestamp.
     pub(crate) fn record(&self) -> Map<String, Value> {
-        let mut fields = Fields::default();
+        let mut fields = LineFields::default();
         self.record_in(&mut fields);
         fields.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect()
     }
 
     /// Adds the event's fields to a line. No other code turns an event into fields.
-    pub(super) fn record_in(&self, line: &mut Fields) {
+    pub(super) fn record_in(&self, line: &mut LineFields) {
         let event = self.tabled();
         line.put("level", event.level().as_str().to_ascii_lowercase());
         line.put("event", event.name());
@@ -182,13 +182,13 @@ impl Event {
 }
 
 /// Adds a field to a line, unless the value is one that only some lines have.
-fn put(line: &mut Fields, name: &'static str, value: &impl Field) {
+fn put(line: &mut LineFields, name: &'static str, value: &impl LogField) {
     if let Some(value) = value.json() {
         line.put(name, value);
     }
 }
 
-fn put_action(line: &mut Fields, action: &Action) {
+fn put_action(line: &mut LineFields, action: &Action) {
     put(line, "action_id", &action.id);
     put(line, "action_user", &action.user);
     put(line, "action_resource_type", &action.resource_type);

@@ -9,7 +9,7 @@ use crate::occurrence::{Reason, Resolution};
 use crate::schedule::{AccountName, CalendarName, EntryName, JobUid, ReceiverName, StackUid};
 
 /// A value that an event may carry.
-pub(super) trait Field {
+pub(super) trait LogField {
     /// The value as a line has it. `None`: the line has no such field, not even null.
     fn json(&self) -> Option<Value>;
 }
@@ -42,7 +42,7 @@ impl fmt::Display for Pass {
     }
 }
 
-impl Field for Pass {
+impl LogField for Pass {
     fn json(&self) -> Option<Value> {
         (self.0 > 0).then(|| self.0.into())
     }
@@ -52,13 +52,13 @@ impl Field for Pass {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seldom<T>(pub Option<T>);
 
-impl<T: Field> Field for Seldom<T> {
+impl<T: LogField> LogField for Seldom<T> {
     fn json(&self) -> Option<Value> {
         self.0.as_ref().and_then(T::json)
     }
 }
 
-impl<T: Field> Field for Option<T> {
+impl<T: LogField> LogField for Option<T> {
     fn json(&self) -> Option<Value> {
         Some(self.as_ref().and_then(T::json).unwrap_or_default())
     }
@@ -66,7 +66,7 @@ impl<T: Field> Field for Option<T> {
 
 /// An instant has six digits of its fraction, so that all have one length. One without a fraction,
 /// as `scheduled_at` is, looks as in the records of the commands.
-impl Field for Timestamp {
+impl LogField for Timestamp {
     fn json(&self) -> Option<Value> {
         let text = if self.subsec_nanosecond() == 0 { self.to_string() } else { format!("{self:.6}") };
         Some(text.into())
@@ -75,7 +75,7 @@ impl Field for Timestamp {
 
 macro_rules! fields {
     (|$value:ident| $json:expr, $($type:ty),*) => {$(
-        impl Field for $type {
+        impl LogField for $type {
             fn json(&self) -> Option<Value> {
                 let $value = self;
                 Some($json.into())

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 
 use super::journald::{self, Records};
-use super::text::Page;
+use super::text::TextPage;
 use super::{Line, json};
 
 /// A form of the log.
 pub(crate) enum Form {
     /// A sentence for people a line.
-    Text(Page),
+    Text(TextPage),
     /// One JSON object a line.
     Json,
     /// One JSON object a line, with its priority in front. The journal that stdout leads to takes

@@ -129,11 +129,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::log::line::Fields;
+    use crate::log::line::LineFields;
 
     fn line(level: Level, fields: Value) -> Line {
         let Value::Object(fields) = fields else { panic!("an object") };
-        let mut line = Line { at: Timestamp::UNIX_EPOCH, level, fields: Fields::default() };
+        let mut line = Line { at: Timestamp::UNIX_EPOCH, level, fields: LineFields::default() };
         for (name, value) in fields {
             line.fields.put(name, value);
         }

@@ -15,7 +15,7 @@ pub(crate) struct Line {
     pub(super) at: Timestamp,
     pub(super) level: Level,
     /// All fields in their order, the timestamp and the level too.
-    pub(super) fields: Fields,
+    pub(super) fields: LineFields,
 }
 
 impl Line {
@@ -28,7 +28,7 @@ impl Line {
 
     /// Returns a line that has its timestamp, and nothing else yet.
     pub(super) fn begun(at: Timestamp, level: Level) -> Line {
-        let mut fields = Fields(Vec::with_capacity(32));
+        let mut fields = LineFields(Vec::with_capacity(32));
         fields.put("timestamp", format!("{at:.6}"));
         Line { at, level, fields }
     }
@@ -42,9 +42,9 @@ impl Line {
 /// The fields of a line in their order. A list, since a map of them takes three times as long to
 /// make, and the end of a burst has thousands of lines.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(Cow<'static, str>, Value)>);
+pub(super) struct LineFields(Vec<(Cow<'static, str>, Value)>);
 
-impl Fields {
+impl LineFields {
     /// Adds a field whose name the line does not have yet.
     pub(super) fn put(&mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Value>) {
         self.0.push((name.into(), value.into()));
@@ -67,7 +67,7 @@ impl Fields {
     }
 }
 
-impl Serialize for Fields {
+impl Serialize for LineFields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter())
     }

@@ -34,7 +34,7 @@ pub(super) struct LogWriter {
     told: SyncSender<LogItem>,
     /// The thread has it to itself while it writes.
     sink: Arc<Mutex<Sink>>,
-    progress: Progress,
+    progress: LogProgress,
 }
 
 /// Form and output of the log.
@@ -47,11 +47,11 @@ pub(super) struct Sink {
 
 /// Progress of the log.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Counts>);
+pub struct LogProgress(Arc<LogCounts>);
 
 /// Ends the thread when it is dropped. All that was told is with the log then, unless its reader
 /// hangs.
-pub(super) struct Writing {
+pub(super) struct WriterThread {
     log_writer: LogWriter,
     thread: Option<JoinHandle<()>>,
 }
@@ -64,7 +64,7 @@ pub(super) enum LogItem {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct LogCounts {
     /// Number of things that were told and are kept or written.
     told: AtomicU64,
     /// Number of them that are written.
@@ -77,12 +77,12 @@ struct Counts {
     /// Number of things that were told and dropped, from the start on.
     dropped: AtomicU64,
     /// Lines that were dropped and that the log has not told of yet.
-    gap: Mutex<Option<Gap>>,
+    gap: Mutex<Option<LogGap>>,
 }
 
 /// Lines that the log lacks, because its reader hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Gap {
+pub(crate) struct LogGap {
     pub(crate) lines: u64,
     /// The instant at which the first of them was told.
     pub(crate) since: Timestamp,
@@ -110,19 +110,20 @@ impl LogWriter {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn start(sink: Sink) -> io::Result<(LogWriter, Writing)> {
+    pub(super) fn start(sink: Sink) -> io::Result<(LogWriter, WriterThread)> {
         LogWriter::keeping(AHEAD, sink)
     }
 
     /// Keeps up to `ahead` lines for a slow reader.
-    fn keeping(ahead: usize, sink: Sink) -> io::Result<(LogWriter, Writing)> {
+    fn keeping(ahead: usize, sink: Sink) -> io::Result<(LogWriter, WriterThread)> {
         let (told, inbox) = sync_channel(ahead);
-        let log_writer = LogWriter { told, sink: Arc::new(Mutex::new(sink)), progress: Progress::default() };
+        let log_writer =
+            LogWriter { told, sink: Arc::new(Mutex::new(sink)), progress: LogProgress::default() };
         let (sink, progress) = (Arc::clone(&log_writer.sink), log_writer.progress());
         let thread = std::thread::Builder::new()
             .name("log_writer".to_owned())
             .spawn(move || write(&inbox, &sink, &progress))?;
-        Ok((log_writer.clone(), Writing { log_writer, thread: Some(thread) }))
+        Ok((log_writer.clone(), WriterThread { log_writer, thread: Some(thread) }))
     }
 
     /// Has a line written soon. It is counted and dropped when the reader of the log is too far
@@ -136,7 +137,7 @@ impl LogWriter {
     }
 
     /// Progress of the log.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> LogProgress {
         self.progress.clone()
     }
 
@@ -175,7 +176,7 @@ impl Sink {
     }
 }
 
-impl Drop for Writing {
+impl Drop for WriterThread {
     fn drop(&mut self) {
         let Some(thread) = self.thread.take() else { return };
         let counts = &self.log_writer.progress.0;
@@ -201,7 +202,7 @@ impl Drop for Writing {
     }
 }
 
-impl Progress {
+impl LogProgress {
     /// Waits until all that was told before is written. Not long, and not again after it was in
     /// vain until the log has caught up: what waits here must go on when nobody reads the log.
     pub fn catch_up(&self, patience: Duration) {
@@ -220,17 +221,17 @@ impl Progress {
     }
 
     /// Lines that were dropped, until a line of the log has told of them.
-    pub(crate) fn gap(&self) -> Option<Gap> {
+    pub(crate) fn gap(&self) -> Option<LogGap> {
         *self.0.gap.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn drops(&self) {
         self.0.dropped.fetch_add(1, SeqCst);
         let mut gap = self.0.gap.lock().unwrap_or_else(PoisonError::into_inner);
-        gap.get_or_insert_with(|| Gap { lines: 0, since: Timestamp::now() }).lines += 1;
+        gap.get_or_insert_with(|| LogGap { lines: 0, since: Timestamp::now() }).lines += 1;
     }
 
-    fn told_of_gap(&self) -> Option<Gap> {
+    fn told_of_gap(&self) -> Option<LogGap> {
         self.0.gap.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -240,7 +241,7 @@ impl Progress {
     }
 }
 
-fn write(inbox: &Receiver<LogItem>, sink: &Mutex<Sink>, progress: &Progress) {
+fn write(inbox: &Receiver<LogItem>, sink: &Mutex<Sink>, progress: &LogProgress) {
     background::yield_to_sends();
     loop {
         let Ok(first) = inbox.recv() else {
@@ -255,7 +256,7 @@ fn write(inbox: &Receiver<LogItem>, sink: &Mutex<Sink>, progress: &Progress) {
             sink.write(item);
             progress.0.lines.fetch_add(1, SeqCst);
         }
-        if let Some(Gap { lines, since }) = progress.told_of_gap()
+        if let Some(LogGap { lines, since }) = progress.told_of_gap()
             && tracing::enabled!(target: TARGET, Level::WARN)
         {
             let dropped = LogDropped { lines, since };
@@ -276,7 +277,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::log::Page;
+    use crate::log::TextPage;
 
     const LONG: Duration = Duration::from_secs(60);
 
@@ -300,7 +301,11 @@ mod tests {
 
     /// A log that the reader reads.
     fn sink(lets: Receiver<()>, read: Sender<Vec<u8>>) -> Sink {
-        Sink { form: Form::Text(Page::new(None, false)), out: Box::new(Reader { lets, read }), recent: None }
+        Sink {
+            form: Form::Text(TextPage::new(None, false)),
+            out: Box::new(Reader { lets, read }),
+            recent: None,
+        }
     }
 
     fn tell(log_writer: &LogWriter, message: &str) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use super::text::Page;
+use super::text::TextPage;
 use super::{Line, json};
 use crate::schedule::EntryName;
 
@@ -38,7 +38,7 @@ impl RecentLines {
 
     /// Returns the kept lines of an occurrence as sentences for people, the oldest first.
     pub(crate) fn text(&self, entry: &EntryName, scheduled_at: Timestamp) -> String {
-        let mut page = Page::new(None, false);
+        let mut page = TextPage::new(None, false);
         self.written(entry, scheduled_at, |line| page.lines(line))
     }
 

@@ -11,12 +11,12 @@ use super::RecentLines;
 use super::form::Form;
 use super::journald::{self, Records};
 use super::layer::{TARGET, ToWriter};
-use super::log_writer::{LogWriter, Progress, Sink, Writing};
-use super::text::Page;
+use super::log_writer::{LogProgress, LogWriter, Sink, WriterThread};
+use super::text::TextPage;
 
 /// Output and form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
+pub enum LogOutput {
     /// To stdout, a sentence for people a line.
     Text,
     /// To stdout, one JSON object a line.
@@ -43,8 +43,8 @@ pub enum Level {
 /// The log that has begun. What is left of it is written when this is dropped.
 pub struct Log {
     /// Progress of the thread that writes the log.
-    pub progress: Progress,
-    _writing: Writing,
+    pub progress: LogProgress,
+    _writing: WriterThread,
 }
 
 /// Bytes that are written at once.
@@ -58,16 +58,16 @@ const GROUP: usize = 64 * 1024;
 ///
 /// # Errors
 /// When the journal is asked for and does not listen, or the system has no thread left.
-pub fn begin(output: Option<Output>, level: Level, recent: Option<RecentLines>) -> std::io::Result<Log> {
+pub fn begin(output: Option<LogOutput>, level: Level, recent: Option<RecentLines>) -> std::io::Result<Log> {
     let terminal = std::io::stdout().is_terminal();
-    let output = output.unwrap_or(if terminal { Output::Text } else { Output::Json });
+    let output = output.unwrap_or(if terminal { LogOutput::Text } else { LogOutput::Json });
     let columns = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| width.0.into());
     let coloured = anstream::AutoStream::choice(&std::io::stdout()) != anstream::ColorChoice::Never;
     let form = match output {
-        Output::Text => Form::Text(Page::new(columns, coloured)),
-        Output::Json if journald::has_stdout() => Form::Prioritized,
-        Output::Json => Form::Json,
-        Output::Journald => Form::Journald(Records::open()?),
+        LogOutput::Text => Form::Text(TextPage::new(columns, coloured)),
+        LogOutput::Json if journald::has_stdout() => Form::Prioritized,
+        LogOutput::Json => Form::Json,
+        LogOutput::Journald => Form::Journald(Records::open()?),
     };
     // A group of lines is one write: the log_writer says where a group ends.
     let out = Box::new(BufWriter::with_capacity(GROUP, std::io::stdout()));

@@ -19,7 +19,7 @@ const INDENT: &str = "                   ";
 /// The lines so far, of which the newest date is known. A line is
 /// `01:30:00.001 info  nightly-report     action 7 …`, below the date of its day.
 #[derive(Debug)]
-pub(crate) struct Page {
+pub(crate) struct TextPage {
     /// The day whose date was written last.
     day: Option<Date>,
     /// Columns that a line may have. `None`: each event has one line, whatever its length.
@@ -27,9 +27,9 @@ pub(crate) struct Page {
     coloured: bool,
 }
 
-impl Page {
-    pub(crate) fn new(columns: Option<usize>, coloured: bool) -> Page {
-        Page { day: None, columns, coloured }
+impl TextPage {
+    pub(crate) fn new(columns: Option<usize>, coloured: bool) -> TextPage {
+        TextPage { day: None, columns, coloured }
     }
 
     /// Returns the text of a line, with the date where a day begins.
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn lines_fit_the_terminal_and_no_word_is_broken() {
         let lines = |columns: usize| {
-            let mut page = Page::new(Some(columns), false);
+            let mut page = TextPage::new(Some(columns), false);
             let mut out = String::new();
             for (at, level, entry, message) in [
                 (

@@ -14,18 +14,18 @@ use crate::dispatch::Gauges;
 use crate::schedule::{AccountName, Priority};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfAccount {
+struct AccountCounters {
     account: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Waiting {
+struct WaitingGauges {
     account: String,
     priority: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Requests {
+struct RequestCounters {
     account: String,
     purpose: &'static str,
 }
@@ -36,13 +36,13 @@ type Total = Counter<u64, AtomicU64>;
 /// The series of the accounts that are served.
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
-    waiting: Family<Waiting, Gauge>,
-    limit: Family<OfAccount, Gauge>,
-    remaining: Family<OfAccount, Gauge>,
-    reserve: Family<OfAccount, Gauge>,
-    exhausted: Family<OfAccount, Gauge>,
-    requests: Family<Requests, Total>,
-    throttled: Family<OfAccount, Total>,
+    waiting: Family<WaitingGauges, Gauge>,
+    limit: Family<AccountCounters, Gauge>,
+    remaining: Family<AccountCounters, Gauge>,
+    reserve: Family<AccountCounters, Gauge>,
+    exhausted: Family<AccountCounters, Gauge>,
+    requests: Family<RequestCounters, Total>,
+    throttled: Family<AccountCounters, Total>,
 }
 
 impl Accounts {
@@ -87,7 +87,7 @@ impl Accounts {
     }
 
     fn stands(&self, account: &AccountName, gauges: &Gauges) {
-        let labels = OfAccount { account: account.to_string() };
+        let labels = AccountCounters { account: account.to_string() };
         self.limit.get_or_create(&labels).set(gauges.limit.into());
         self.reserve.get_or_create(&labels).set(gauges.reserve.into());
         self.exhausted.get_or_create(&labels).set(gauges.exhausted.into());
@@ -96,29 +96,29 @@ impl Accounts {
             self.remaining.get_or_create(&labels).set(remaining.into());
         }
         for (priority, count) in gauges.waiting {
-            let labels = Waiting { account: labels.account.clone(), priority: word(priority) };
+            let labels = WaitingGauges { account: labels.account.clone(), priority: word(priority) };
             self.waiting.get_or_create(&labels).set(count.try_into().unwrap_or(i64::MAX));
         }
         let sent = gauges.sent;
         for (purpose, count) in [("fire", sent.fires), ("follow_up", sent.follow_ups), ("check", sent.checks)]
         {
-            let labels = Requests { account: labels.account.clone(), purpose };
+            let labels = RequestCounters { account: labels.account.clone(), purpose };
             self.requests.get_or_create(&labels).inner().store(count, Relaxed);
         }
         self.throttled.get_or_create(&labels).inner().store(sent.throttled, Relaxed);
     }
 
     fn forget(&self, account: &AccountName) {
-        let labels = OfAccount { account: account.to_string() };
+        let labels = AccountCounters { account: account.to_string() };
         for family in [&self.limit, &self.remaining, &self.reserve, &self.exhausted] {
             family.remove(&labels);
         }
         self.throttled.remove(&labels);
         for priority in [Priority::High, Priority::Normal, Priority::Low] {
-            self.waiting.remove(&Waiting { account: labels.account.clone(), priority: word(priority) });
+            self.waiting.remove(&WaitingGauges { account: labels.account.clone(), priority: word(priority) });
         }
         for purpose in ["fire", "follow_up", "check"] {
-            self.requests.remove(&Requests { account: labels.account.clone(), purpose });
+            self.requests.remove(&RequestCounters { account: labels.account.clone(), purpose });
         }
     }
 }

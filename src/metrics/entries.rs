@@ -44,7 +44,7 @@ const READ_EVERY: Duration = Duration::from_secs(30);
 const READ_TIMES: u32 = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfEntry {
+struct EntryCounters {
     entry: String,
 }
 
@@ -55,10 +55,10 @@ pub(super) struct Entries {
     state: Mutex<EntryMetrics>,
     /// Another member led, or leads, since the last read of the journal began.
     others_led: AtomicBool,
-    last_success: Family<OfEntry, Gauge>,
-    last_end: Family<OfEntry, Gauge>,
-    next_due: Family<OfEntry, Gauge>,
-    interval: Family<OfEntry, Gauge>,
+    last_success: Family<EntryCounters, Gauge>,
+    last_end: Family<EntryCounters, Gauge>,
+    next_due: Family<EntryCounters, Gauge>,
+    interval: Family<EntryCounters, Gauge>,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +95,7 @@ impl Entries {
 
     /// The table of names.
     pub(super) fn register(&self, r: &mut Registry) {
-        let mut add = |name, help, family: &Family<OfEntry, Gauge>| {
+        let mut add = |name, help, family: &Family<EntryCounters, Gauge>| {
             r.register_with_unit(name, help, Unit::Seconds, family.clone());
         };
         add(
@@ -175,7 +175,7 @@ impl Entries {
             shown.insert(entry.name.clone(), Shown { entry: Arc::clone(entry), next });
         }
         for gone in before.into_keys() {
-            let labels = OfEntry { entry: gone.to_string() };
+            let labels = EntryCounters { entry: gone.to_string() };
             for family in [&self.last_success, &self.last_end, &self.next_due, &self.interval] {
                 family.remove(&labels);
             }
@@ -185,8 +185,8 @@ impl Entries {
             ends.retain(|name, _| names.contains(name));
         }
         for (name, Shown { entry, next }) in shown {
-            let labels = OfEntry { entry: name.to_string() };
-            let set = |family: &Family<OfEntry, Gauge>, value: Option<i64>| match value {
+            let labels = EntryCounters { entry: name.to_string() };
+            let set = |family: &Family<EntryCounters, Gauge>, value: Option<i64>| match value {
                 Some(value) => {
                     family.get_or_create(&labels).set(value);
                 }
@@ -260,8 +260,8 @@ mod tests {
     }
 
     /// The value of a series, where there is one.
-    fn value(family: &Family<OfEntry, Gauge>, name: &str) -> Option<i64> {
-        family.get(&OfEntry { entry: name.to_owned() }).map(|gauge| gauge.get())
+    fn value(family: &Family<EntryCounters, Gauge>, name: &str) -> Option<i64> {
+        family.get(&EntryCounters { entry: name.to_owned() }).map(|gauge| gauge.get())
     }
 
     fn name(name: &str) -> EntryName {

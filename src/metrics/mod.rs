@@ -61,15 +61,15 @@ const ENDS: [(State, Option<Reason>); 12] = [
 ];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct End {
+struct ActionEnd {
     state: &'static str,
     /// Empty where the state says it all.
     reason: &'static str,
 }
 
-impl End {
-    fn new(state: State, reason: Option<Reason>) -> End {
-        End { state: state.as_str(), reason: reason.map_or("", Reason::as_str) }
+impl ActionEnd {
+    fn new(state: State, reason: Option<Reason>) -> ActionEnd {
+        ActionEnd { state: state.as_str(), reason: reason.map_or("", Reason::as_str) }
     }
 }
 
@@ -90,14 +90,14 @@ struct Build {
 
 /// One of the daemon's loops. There is one for each shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Watched {
+pub(crate) struct LoopMetrics {
     metrics: Arc<Metrics>,
     vitals: Arc<Vitals>,
     /// The accounts that it serves.
     served: Arc<Mutex<Vec<AccountName>>>,
 }
 
-impl Watched {
+impl LoopMetrics {
     /// Counts an event that is logged.
     pub(crate) fn observe(&self, event: &Event) {
         self.metrics.observe(event);
@@ -162,7 +162,7 @@ pub struct Metrics {
     stands_by: Gauge,
     started_at: Gauge,
     lateness: Histogram,
-    occurrences: Family<End, Counter>,
+    occurrences: Family<ActionEnd, Counter>,
     actions: Family<OfAction, Counter>,
     retries: Counter,
     surplus: Counter,
@@ -181,7 +181,7 @@ pub struct Metrics {
     clock_jumps: Counter,
     lines_dropped: Counter,
     /// Counts the lines that are dropped. Empty until [`Metrics::follow`].
-    log: OnceLock<log::Progress>,
+    log: OnceLock<log::LogProgress>,
 }
 
 impl Metrics {
@@ -221,7 +221,7 @@ impl Metrics {
         metrics.journal.set(1);
         metrics.reloaded.set(1);
         for (state, reason) in ENDS {
-            metrics.occurrences.get_or_create(&End::new(state, reason)).inc_by(0);
+            metrics.occurrences.get_or_create(&ActionEnd::new(state, reason)).inc_by(0);
         }
         for outcome in ["succeeded", "failed", "unfinished"] {
             metrics.actions.get_or_create(&OfAction { outcome }).inc_by(0);
@@ -372,15 +372,15 @@ impl Metrics {
     }
 
     /// Counts what the log drops. Its first caller counts.
-    pub(crate) fn follow(&self, log: log::Progress) {
+    pub(crate) fn follow(&self, log: log::LogProgress) {
         let _ = self.log.set(log);
     }
 
     /// Watches another loop.
-    pub(crate) fn watch(self: &Arc<Metrics>) -> Watched {
+    pub(crate) fn watch(self: &Arc<Metrics>) -> LoopMetrics {
         let vitals = Arc::new(Vitals::new(Instant::now()));
         self.loops.write().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&vitals));
-        Watched { metrics: Arc::clone(self), vitals, served: Arc::default() }
+        LoopMetrics { metrics: Arc::clone(self), vitals, served: Arc::default() }
     }
 
     fn loops(&self) -> RwLockReadGuard<'_, Vec<Arc<Vitals>>> {
@@ -412,7 +412,7 @@ impl Metrics {
     }
 
     fn ended(&self, state: State, reason: impl Into<Option<Reason>>) {
-        self.occurrences.get_or_create(&End::new(state, reason.into())).inc();
+        self.occurrences.get_or_create(&ActionEnd::new(state, reason.into())).inc();
     }
 
     fn has_entries(&self, entries: usize) {

@@ -38,14 +38,14 @@ pub(super) struct Fired {
 
 /// The order of daemons by their start. The name decides between equal starts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+pub(super) struct NeighbourRank {
     pub(super) since: u64,
     pub(super) name: String,
 }
 
 /// The marks of this daemon that are compared with an answer.
-pub(super) struct Own {
-    rank: Rank,
+pub(super) struct OwnDaemon {
+    rank: NeighbourRank,
     file: Option<FileId>,
     journal: Vec<Mark>,
     /// The marks of the entries, in the schedule's order. `None`: the entry is not asked about.
@@ -58,7 +58,7 @@ pub(super) enum Compared {
     /// Both may fire, or the other one gives way.
     Apart,
     /// The other one fires this already, with that rank.
-    Shares(Rank, Common),
+    Shares(NeighbourRank, Common),
     /// The other one says so, and need not be believed.
     Unproven,
 }
@@ -73,15 +73,15 @@ pub(super) enum Common {
     },
 }
 
-impl Own {
+impl OwnDaemon {
     pub(super) fn new(
-        rank: Rank,
+        rank: NeighbourRank,
         file: Option<FileId>,
         journal: Vec<Mark>,
         salt: &Salt,
         schedule: &Schedule,
-    ) -> Own {
-        Own { rank, file, journal, entries: entry_marks(salt, schedule).map(Some).collect() }
+    ) -> OwnDaemon {
+        OwnDaemon { rank, file, journal, entries: entry_marks(salt, schedule).map(Some).collect() }
     }
 
     /// Does not ask about these entries.
@@ -101,7 +101,7 @@ impl Own {
         if self.journal.iter().any(|mark| answer.journal.contains(mark)) {
             return Compared::Apart;
         }
-        let rank = |fired: &Fired| Rank { since: fired.since, name: name.to_owned() };
+        let rank = |fired: &Fired| NeighbourRank { since: fired.since, name: name.to_owned() };
         let earlier: Vec<&Fired> = answer.fires.iter().filter(|fired| rank(fired) < self.rank).collect();
         let Some(first) = earlier.iter().min_by_key(|fired| fired.since) else {
             return Compared::Apart;
@@ -155,9 +155,15 @@ mod tests {
         crate::schedule::parse("test.yaml", &file).expect("a valid file").schedule
     }
 
-    fn own(since: u64, journal: &[Mark], jobs: &[&str]) -> Own {
-        let rank = Rank { since, name: "b".into() };
-        Own::new(rank, Some(FileId(1, 2)), journal.to_vec(), &SALT, &schedule("https://a.example", jobs))
+    fn own(since: u64, journal: &[Mark], jobs: &[&str]) -> OwnDaemon {
+        let rank = NeighbourRank { since, name: "b".into() };
+        OwnDaemon::new(
+            rank,
+            Some(FileId(1, 2)),
+            journal.to_vec(),
+            &SALT,
+            &schedule("https://a.example", jobs),
+        )
     }
 
     fn answer(since: u64, file: u64, url: &str, jobs: &[&str]) -> NeighbourAnswer {
@@ -172,7 +178,7 @@ mod tests {
     #[test]
     fn the_earlier_one_fires_what_both_have() {
         let url = "https://a.example";
-        let shares = |since, common| Compared::Shares(Rank { since, name: "a".into() }, common);
+        let shares = |since, common| Compared::Shares(NeighbourRank { since, name: "a".into() }, common);
         let entries = |first, more| Common::Entries { first, more };
         for (what, own, answer, trusted, expected) in [
             ("its file", own(9, &[], &["x"]), answer(3, 2, url, &["y"]), true, shares(3, Common::File)),

@@ -40,13 +40,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-use self::compare::{Common, Compared, FileId, Fired, NeighbourAnswer, Own, Rank, Salt, entry_marks, mark};
+use self::compare::{
+    Common, Compared, FileId, Fired, NeighbourAnswer, NeighbourRank, OwnDaemon, Salt, entry_marks, mark,
+};
 use self::socket::AskOutcome;
 use crate::background::Background;
 use crate::clock::Now;
 use crate::journal::Identity;
 use crate::log::event::NeighbourUnasked;
 use crate::schedule::{EntryName, Schedule};
+
+/// The error where this daemon's own mistake keeps it from comparing.
+const COMPARES_NOT: &str = "comparing the schedules came to no end; see the log";
 
 /// The schedule and the journal with which a daemon fires.
 pub(crate) struct Fires {
@@ -68,6 +73,8 @@ pub(crate) struct SharedJournal {
 /// This daemon among those on the machine. The others see it until this is dropped.
 pub(crate) struct Neighbours {
     registered: Arc<Registered>,
+    /// Hashes and compares entries, which takes a while for a large schedule.
+    background: Arc<Background>,
     name: String,
     serving: JoinHandle<()>,
 }
@@ -122,13 +129,12 @@ impl Neighbours {
         let (config, journal) = (fires.config, fires.journal);
         let registered = Arc::new(Registered { config, journal, schedules: Mutex::new(schedules) });
         let background = Arc::new(Background::start("neighbours")?);
-        let answering = Arc::clone(&registered);
+        let answering = (Arc::clone(&registered), Arc::clone(&background));
         let serving = tokio::spawn(socket::serve(listener, move |salt| {
-            let (registered, background) = (Arc::clone(&answering), Arc::clone(&background));
-            // Hashing the entries of a large schedule takes a while: it yields to sends.
+            let (registered, background) = answering.clone();
             async move { background.run(move || registered.answer(&salt)).await.flatten() }
         }));
-        Ok(Neighbours { registered, name, serving })
+        Ok(Neighbours { registered, background, name, serving })
     }
 
     /// Asks the others about the whole schedule, for a daemon that starts.
@@ -185,20 +191,30 @@ impl Neighbours {
                 return found;
             }
         };
-        let rank = Rank { since, name: self.name.clone() };
+        let rank = NeighbourRank { since, name: self.name.clone() };
         let journal = self.registered.journal_marks(&salt);
-        let mut own = Own::new(rank, file, journal, &salt, &schedule);
-        if let Some(but) = but {
-            own.leave_out(&entry_marks(&salt, &but).collect());
-            if own.asks_nothing() {
+        let unheard = || NeighbourUnasked { pid: None, error: COMPARES_NOT.to_owned() };
+        let asked_about = Arc::clone(&schedule);
+        let own = self.background.run(move || {
+            let mut own = OwnDaemon::new(rank, file, journal, &salt, &asked_about);
+            if let Some(but) = but {
+                own.leave_out(&entry_marks(&salt, &but).collect());
+            }
+            (!own.asks_nothing()).then(|| Arc::new(own))
+        });
+        let own = match own.await {
+            Some(Some(own)) => own,
+            Some(None) => return found,
+            None => {
+                found.unclear.push(unheard());
                 return found;
             }
-        }
+        };
         let mut asking = JoinSet::new();
         for other in others {
             asking.spawn(async move { (socket::ask(&other, &salt).await, other) });
         }
-        let mut first: Option<(Rank, Conflict)> = None;
+        let mut first: Option<(NeighbourRank, Conflict)> = None;
         while let Some(asked) = asking.join_next().await {
             let Ok((asked, name)) = asked else { continue };
             let (peer, answer) = match asked {
@@ -209,14 +225,20 @@ impl Neighbours {
                 }
                 AskOutcome::Answered(peer, answer) => (peer, answer),
             };
-            let (rank, common) = match own.compare(&answer, &name, peer.is_trusted()) {
-                Compared::Apart => continue,
-                Compared::Unproven => {
+            let (own, is_trusted) = (Arc::clone(&own), peer.is_trusted());
+            let compared = self.background.run(move || own.compare(&answer, &name, is_trusted));
+            let (rank, common) = match compared.await {
+                Some(Compared::Apart) => continue,
+                None => {
+                    found.unclear.push(NeighbourUnasked { pid: peer.pid, ..unheard() });
+                    continue;
+                }
+                Some(Compared::Unproven) => {
                     let error = "it says that it fires this schedule file, is another user's and knows none of the entries".into();
                     found.unclear.push(NeighbourUnasked { pid: peer.pid, error });
                     continue;
                 }
-                Compared::Shares(rank, common) => (rank, common),
+                Some(Compared::Shares(rank, common)) => (rank, common),
             };
             let shared = match common {
                 Common::File => SharedWork::File(self.registered.config.clone()),

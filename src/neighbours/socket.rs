@@ -41,7 +41,7 @@ const LONGEST: u64 = 12_000_000;
 
 /// The result of asking one daemon.
 pub(super) enum AskOutcome {
-    Answered(Peer, NeighbourAnswer),
+    Answered(SocketPeer, NeighbourAnswer),
     /// The process has ended meanwhile.
     Gone,
     /// The other process gave no answer in time that can be understood.
@@ -53,13 +53,13 @@ pub(super) enum AskOutcome {
 
 /// The process that owns a socket, as the kernel reports it.
 #[derive(Clone, Copy)]
-pub(super) struct Peer {
+pub(super) struct SocketPeer {
     /// `None`: the process has no number in this PID namespace.
     pub(super) pid: Option<u32>,
     uid: u32,
 }
 
-impl Peer {
+impl SocketPeer {
     /// Returns true when the process is believed: root and this process's own user could stop this
     /// process anyway.
     pub(super) fn is_trusted(self) -> bool {
@@ -153,7 +153,7 @@ async fn ask_once(name: &str, salt: &Salt) -> AskOutcome {
         Err(error) => return AskOutcome::Silent { pid, error: format!("it cannot be asked: {error}") },
     };
     let peer = match stream.peer_cred() {
-        Ok(cred) => Peer {
+        Ok(cred) => SocketPeer {
             pid: cred.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0),
             uid: cred.uid(),
         },

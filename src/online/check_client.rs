@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::clock::Now;
 use crate::cloud66::{Action, Client, Job, Listed, PageNumber, Reply, Stack};
-use crate::quota::{Purpose, Quota, Refusal, Ticket, Why};
+use crate::quota::{Purpose, Quota, Refusal, Ticket, WaitCause};
 use crate::schedule::{Account, StackUid};
 
 /// Requests in flight at most. The daemon and people use the same API meanwhile.
@@ -339,8 +339,8 @@ impl CheckClient {
                     Ok(ticket) => return Ok(ticket),
                     Err(Refusal::Until(until)) if until.at.saturating_sub(now.mono) > PATIENCE => {
                         return Err(match until.why {
-                            Why::Share => AskError::Share { until: until.wall },
-                            Why::Exhausted | Why::RetryAfter | Why::Burst => {
+                            WaitCause::Share => AskError::Share { until: until.wall },
+                            WaitCause::Exhausted | WaitCause::RetryAfter | WaitCause::Burst => {
                                 AskError::Spent { until: until.wall }
                             }
                         });

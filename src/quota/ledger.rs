@@ -34,7 +34,7 @@ pub(super) struct Bucket {
 
 /// The requests of the last window, oldest first.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct QuotaLedger {
     window: Duration,
     buckets: VecDeque<Bucket>,
     sum: Bucket,
@@ -45,9 +45,9 @@ pub(super) struct Ledger {
     gone: VecDeque<Bucket>,
 }
 
-impl Ledger {
-    pub fn new(window: Duration) -> Ledger {
-        Ledger {
+impl QuotaLedger {
+    pub fn new(window: Duration) -> QuotaLedger {
+        QuotaLedger {
             window,
             buckets: VecDeque::new(),
             sum: Bucket::default(),

@@ -44,14 +44,15 @@ use crate::schedule::QuotaSettings;
 use burst::{Burst, Gate};
 use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
-use ledger::Ledger;
+use ledger::QuotaLedger;
 use limiter::Limiter;
-pub use saved::{Saved, SavedTold, SavedUse};
+pub use saved::{SavedQuota, SavedTold, SavedUse};
 pub use terms::{
-    Answer, Change, Ending, Purpose, Refusal, Throttle, ThrottleWords, Ticket, Until, Verdict, Why,
+    Change, Ending, Purpose, QuotaAnswer, QuotaVerdict, Refusal, Throttle, ThrottleWords, Ticket, Until,
+    WaitCause,
 };
+use window::QuotaWindow;
 pub use window::SavedWindow;
-use window::Window;
 
 /// Percentage of a window's usable requests that follow-up and checks may use together, so that
 /// fires find room.
@@ -87,10 +88,10 @@ pub struct Quota {
     background_burst: Burst,
     limit: u32,
     belief: QuotaEstimate,
-    ledger: Ledger,
-    window: Window,
+    ledger: QuotaLedger,
+    window: QuotaWindow,
     /// The ledger's requests that were no fires.
-    background: Ledger,
+    background: QuotaLedger,
     background_in_flight: u32,
     limiter: Limiter,
     /// The request that went beyond what was covered, while its answer is awaited.
@@ -124,7 +125,7 @@ enum Clearance {
     /// Requests in flight keep others from going until this instant. When they are unanswered by
     /// then, the estimate is relied on a little more.
     Patient(Mono),
-    Until(Mono, Why),
+    Until(Mono, WaitCause),
 }
 
 impl Quota {
@@ -137,9 +138,9 @@ impl Quota {
             background_burst: Burst::default(),
             limit: settings.limit,
             belief: QuotaEstimate::default(),
-            ledger: Ledger::new(settings.window),
-            window: Window::new(settings.window),
-            background: Ledger::new(settings.window),
+            ledger: QuotaLedger::new(settings.window),
+            window: QuotaWindow::new(settings.window),
+            background: QuotaLedger::new(settings.window),
             background_in_flight: 0,
             limiter: Limiter::new(settings.limit),
             probe: None,
@@ -166,14 +167,14 @@ impl Quota {
     /// window, unless an answer of the last [`RECENT_PART`] of the window left more than half of
     /// the limit: others cannot have used that much unseen. A refusal without the API's words is a
     /// burst limit.
-    pub fn judge(&self, answer: &Answer) -> Option<Verdict> {
+    pub fn judge(&self, answer: &QuotaAnswer) -> Option<QuotaVerdict> {
         let refused = answer.refused?;
         Some(match (answer.remaining, refused.words) {
-            (Some(0), _) => Verdict::Spent,
-            (Some(_), _) | (None, ThrottleWords::Absent) => Verdict::Burst,
+            (Some(0), _) => QuotaVerdict::Spent,
+            (Some(_), _) | (None, ThrottleWords::Absent) => QuotaVerdict::Burst,
             (None, ThrottleWords::OfTheApi) => match self.told() {
-                Some(told) if self.is_recent(told) && told.remaining > told.limit / 2 => Verdict::Burst,
-                Some(_) | None => Verdict::Spent,
+                Some(told) if self.is_recent(told) && told.remaining > told.limit / 2 => QuotaVerdict::Burst,
+                Some(_) | None => QuotaVerdict::Spent,
             },
         })
     }
@@ -191,7 +192,7 @@ impl Quota {
         if purpose.is_background()
             && let Some(at) = self.background_waits_for()
         {
-            return Err(self.until(at, Why::Share));
+            return Err(self.until(at, WaitCause::Share));
         }
         let gate = match (self.fire_burst.gate(now.mono), purpose.is_background()) {
             (Gate::Open, true) => self.background_burst.gate(now.mono),
@@ -200,7 +201,7 @@ impl Quota {
         match gate {
             Gate::Open => {}
             Gate::InFlight => return Err(Refusal::InFlight),
-            Gate::Until(at) => return Err(self.until(at, Why::Burst)),
+            Gate::Until(at) => return Err(self.until(at, WaitCause::Burst)),
         }
         let alone = match self.clearance() {
             Clearance::Covered(left) => {
@@ -230,7 +231,7 @@ impl Quota {
     }
 
     /// An answer came, whatever its status.
-    pub fn answered(&mut self, ticket: Ticket, answer: Answer, now: Now) -> Vec<Change> {
+    pub fn answered(&mut self, ticket: Ticket, answer: QuotaAnswer, now: Now) -> Vec<Change> {
         let now = inner(now);
         self.age(now);
         if ticket.generation != self.generation {
@@ -241,28 +242,28 @@ impl Quota {
         self.hand_back(&ticket, true);
         let limit = answer.limit.filter(|&limit| limit > 0).unwrap_or(self.limit);
         let remaining = match verdict {
-            Some(Verdict::Spent) => Some(0),
-            Some(Verdict::Burst) | None => answer.remaining.filter(|&remaining| remaining <= limit),
+            Some(QuotaVerdict::Spent) => Some(0),
+            Some(QuotaVerdict::Burst) | None => answer.remaining.filter(|&remaining| remaining <= limit),
         };
         match (verdict, remaining) {
-            (Some(Verdict::Spent), _) => {}
+            (Some(QuotaVerdict::Spent), _) => {}
             (None, Some(_)) => self.ledger.add_own(ticket.sent, now.mono),
-            (None, None) | (Some(Verdict::Burst), _) => self.ledger.add_doubtful(ticket.sent, now.mono),
+            (None, None) | (Some(QuotaVerdict::Burst), _) => self.ledger.add_doubtful(ticket.sent, now.mono),
         }
         match verdict {
-            Some(Verdict::Burst) => {
+            Some(QuotaVerdict::Burst) => {
                 let retry_after = answer.refused.and_then(|throttle| throttle.retry_after);
                 self.burst(ticket.purpose).refused(ticket.sent, retry_after, now.mono);
             }
-            Some(Verdict::Spent) => {}
+            Some(QuotaVerdict::Spent) => {}
             None => self.burst(ticket.purpose).passed(ticket.sent),
         }
-        let (sent, came, refused) = (ticket.sent, now.mono, verdict == Some(Verdict::Spent));
+        let (sent, came, refused) = (ticket.sent, now.mono, verdict == Some(QuotaVerdict::Spent));
         let heard = Heard { sent, came, limit, remaining, refused };
         let reading = self.belief.answered(ticket.number, heard);
         let mut changes = Vec::new();
         match reading {
-            Reading::Silent if verdict == Some(Verdict::Burst) => {}
+            Reading::Silent if verdict == Some(QuotaVerdict::Burst) => {}
             Reading::Silent => {
                 self.silent = self.silent.saturating_add(u32::from(probe));
                 self.unconfirmed &= self.silent < SILENT_ANSWERS;
@@ -397,7 +398,7 @@ impl Quota {
         if let Some(at) = self.not_before
             && now < at
         {
-            return Clearance::Until(at, Why::RetryAfter);
+            return Clearance::Until(at, WaitCause::RetryAfter);
         }
         if self.unconfirmed
             && let Some(at) = self.patient_until()
@@ -416,7 +417,7 @@ impl Quota {
             return match self.belief.in_flight() {
                 0 => Clearance::Until(
                     self.ledger.leave_after(now, 1).unwrap_or(now + self.settings.window),
-                    Why::Exhausted,
+                    WaitCause::Exhausted,
                 ),
                 _ => Clearance::InFlight,
             };
@@ -438,7 +439,7 @@ impl Quota {
             Some(at) if !self.misled => at,
             _ => self.returns_at(told.sent),
         };
-        if at <= now { Clearance::Alone } else { Clearance::Until(at, Why::Exhausted) }
+        if at <= now { Clearance::Alone } else { Clearance::Until(at, WaitCause::Exhausted) }
     }
 
     /// Returns the instant until which requests in flight keep others from going, while no answer
@@ -541,7 +542,7 @@ impl Quota {
         self.background.age(now.mono);
     }
 
-    fn until(&self, at: Mono, why: Why) -> Refusal {
+    fn until(&self, at: Mono, why: WaitCause) -> Refusal {
         Refusal::Until(Until { at: outer(at), wall: wall(self.seen, at), why })
     }
 }

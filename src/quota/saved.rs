@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::estimate::{Heard, QuotaEstimate};
-use super::ledger::{Bucket, Ledger};
+use super::ledger::{Bucket, QuotaLedger};
 use super::limiter::Limiter;
-use super::window::{SavedWindow, Window};
+use super::window::{QuotaWindow, SavedWindow};
 use super::{Ending, Quota, inner, mono, wall};
 use crate::clock::{Mono, Now};
 use crate::schedule::QuotaSettings;
@@ -19,7 +19,7 @@ const PIECES: usize = 60;
 
 /// The state of one account's quota, as it is written to the state directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Saved {
+pub struct SavedQuota {
     /// The user whose quota it is: of another user's quota it says nothing. `None` where whoever
     /// wrote it did not say.
     #[serde(default)]
@@ -80,7 +80,7 @@ impl Quota {
     /// After an end in order, within a window of the newest answer, it goes on as that process
     /// would have: others may have used some of the quota since, but so they may between any two
     /// answers. Otherwise its first request goes alone, as without a saved state.
-    pub fn restore(settings: QuotaSettings, saved: Saved, ending: Ending, now: Now) -> Quota {
+    pub fn restore(settings: QuotaSettings, saved: SavedQuota, ending: Ending, now: Now) -> Quota {
         let mut quota = Quota::new(settings, now);
         let now = inner(now);
         let past = |at| mono(now, at).min(now.mono);
@@ -105,7 +105,7 @@ impl Quota {
         quota.belief = QuotaEstimate::restored(heard, saved.uncovered);
         read(&mut quota.ledger, &saved.used, past);
         read(&mut quota.background, &saved.background, past);
-        quota.window = Window::restored(settings.window, saved.window, past);
+        quota.window = QuotaWindow::restored(settings.window, saved.window, past);
         quota.not_before = saved.not_before.map(|at| mono(now, at));
         quota.exhausted_since = saved.exhausted_since.map(past);
         quota.exhausted = saved.exhausted;
@@ -125,19 +125,20 @@ impl Quota {
         if settings.window != former.window {
             let saved = self.save();
             let past = |at| mono(now, at).min(now.mono);
-            (self.ledger, self.background) = (Ledger::new(settings.window), Ledger::new(settings.window));
+            (self.ledger, self.background) =
+                (QuotaLedger::new(settings.window), QuotaLedger::new(settings.window));
             read(&mut self.ledger, &saved.used, past);
             read(&mut self.background, &saved.background, past);
-            self.window = Window::restored(settings.window, saved.window, past);
+            self.window = QuotaWindow::restored(settings.window, saved.window, past);
             self.age(now);
         }
     }
 
     /// Returns the state for a later process. It is worth saving before a request is sent, and
     /// after each change.
-    pub fn save(&self) -> Saved {
+    pub fn save(&self) -> SavedQuota {
         let at = |mono| wall(self.seen, mono);
-        Saved {
+        SavedQuota {
             user: None,
             limit: self.limit,
             told: self.belief.told().map(|told| SavedTold {
@@ -157,7 +158,7 @@ impl Quota {
     }
 }
 
-fn read(ledger: &mut Ledger, saved: &[SavedUse], past: impl Fn(Timestamp) -> Mono) {
+fn read(ledger: &mut QuotaLedger, saved: &[SavedUse], past: impl Fn(Timestamp) -> Mono) {
     for used in saved {
         ledger.add(Bucket {
             from: past(used.from),
@@ -169,7 +170,7 @@ fn read(ledger: &mut Ledger, saved: &[SavedUse], past: impl Fn(Timestamp) -> Mon
     }
 }
 
-fn write(ledger: &Ledger, at: impl Fn(Mono) -> Timestamp) -> Vec<SavedUse> {
+fn write(ledger: &QuotaLedger, at: impl Fn(Mono) -> Timestamp) -> Vec<SavedUse> {
     ledger
         .pieces(PIECES)
         .map(|bucket| SavedUse {

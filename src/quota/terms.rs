@@ -73,12 +73,12 @@ pub struct Until {
     /// The instant on the wall clock, for people. It is right unless somebody sets the clock.
     pub wall: Timestamp,
     /// The cause of the wait.
-    pub why: Why,
+    pub why: WaitCause,
 }
 
 /// The cause of the wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum WaitCause {
     /// The quota beyond the reserve is used up: its window has to turn.
     Exhausted,
     /// The server named the instant, with `Retry-After`.
@@ -92,7 +92,7 @@ pub enum Why {
 
 /// An answer's word on the quota.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct QuotaAnswer {
     /// `X-RateLimit-Limit`.
     pub limit: Option<u32>,
     /// `X-RateLimit-Remaining`.
@@ -122,7 +122,7 @@ pub enum ThrottleWords {
 
 /// The meaning of a refusal for want of quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum QuotaVerdict {
     /// The quota is spent: its window has to turn.
     Spent,
     /// The refusal contradicts what is left, so it limits bursts.

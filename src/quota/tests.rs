@@ -17,11 +17,11 @@ fn settings(limit: u32, reserve: u32) -> QuotaSettings {
     QuotaSettings { limit, window: HOUR, reserve: Reserve::Requests(reserve) }
 }
 
-fn told(limit: u32, remaining: u32) -> Answer {
-    Answer { limit: Some(limit), remaining: Some(remaining), refused: None }
+fn told(limit: u32, remaining: u32) -> QuotaAnswer {
+    QuotaAnswer { limit: Some(limit), remaining: Some(remaining), refused: None }
 }
 
-const REFUSED: Answer = Answer {
+const REFUSED: QuotaAnswer = QuotaAnswer {
     limit: None,
     remaining: Some(0),
     refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
@@ -32,7 +32,7 @@ fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
 }
 
 /// Sends one and has it answered within the second.
-fn exchange(quota: &mut Quota, seconds: u64, answer: Answer) -> Vec<Change> {
+fn exchange(quota: &mut Quota, seconds: u64, answer: QuotaAnswer) -> Vec<Change> {
     let ticket = fire(quota, seconds).expect("one goes");
     quota.answered(ticket, answer, at(seconds))
 }
@@ -146,7 +146,7 @@ fn a_request_that_was_not_sent_costs_nothing() {
 #[test]
 fn nonsense_in_the_headers_is_counted_as_a_request_without_them() {
     let mut quota = known(50);
-    exchange(&mut quota, 1, Answer { limit: Some(0), remaining: Some(u32::MAX), refused: None });
+    exchange(&mut quota, 1, QuotaAnswer { limit: Some(0), remaining: Some(u32::MAX), refused: None });
     assert_eq!((quota.limit(), quota.remaining(), quota.available(at(1))), (100, Some(50), 39));
 }
 
@@ -207,7 +207,7 @@ fn a_rolling_window_gives_back_what_was_used_a_window_ago() {
 fn retry_after_is_obeyed_and_believed_once() {
     let throttled = |seconds| {
         let retry_after = Some(Duration::from_secs(seconds));
-        Answer { refused: Some(Throttle { retry_after, words: ThrottleWords::OfTheApi }), ..REFUSED }
+        QuotaAnswer { refused: Some(Throttle { retry_after, words: ThrottleWords::OfTheApi }), ..REFUSED }
     };
     let mut quota = known(50);
     exchange(&mut quota, 1, throttled(20));
@@ -223,12 +223,12 @@ fn retry_after_is_obeyed_and_believed_once() {
 fn without_headers_our_own_are_counted() {
     let mut quota = Quota::new(settings(100, 10), at(0));
     for _ in 0..SILENT_ANSWERS {
-        exchange(&mut quota, 0, Answer::default());
+        exchange(&mut quota, 0, QuotaAnswer::default());
     }
     let sent = all(&mut quota, 0);
     assert_eq!(sent.len(), 85);
     for ticket in sent {
-        quota.answered(ticket, Answer::default(), at(1));
+        quota.answered(ticket, QuotaAnswer::default(), at(1));
     }
     assert_eq!(waits_until(fire(&mut quota, 2)), 3600);
     assert_eq!(all(&mut quota, 3601).len(), 90);
@@ -255,7 +255,7 @@ fn follow_up_has_a_share_and_fires_have_the_rest() {
     let Err(Refusal::Until(until)) = quota.admit(Purpose::Check, at(0)) else {
         panic!("a check is part of that share");
     };
-    assert_eq!(until.why, Why::Share);
+    assert_eq!(until.why, WaitCause::Share);
     assert!(quota.admit(Purpose::Reconcile, at(0)).is_ok(), "what a fire waits for is not part of it");
     assert_eq!(all(&mut quota, 0).len(), 62);
 }
@@ -396,7 +396,7 @@ fn an_answer_to_the_former_token_changes_nothing_of_the_new_token_s_quota() {
     let mut quota = quota.successor(settings(100, 10), at(2));
     let retry_after = Some(Duration::from_secs(86_000));
     let refused = Some(Throttle { retry_after, words: ThrottleWords::OfTheApi });
-    assert_eq!(quota.answered(old, Answer { refused, ..REFUSED }, at(3)), []);
+    assert_eq!(quota.answered(old, QuotaAnswer { refused, ..REFUSED }, at(3)), []);
     assert_eq!(quota.remaining(), None, "the new token was told nothing");
     assert!(fire(&mut quota, 3).is_ok(), "the new token is free");
 }
@@ -405,10 +405,10 @@ fn an_answer_to_the_former_token_changes_nothing_of_the_new_token_s_quota() {
 fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
     let mut quota = known(90);
     let ask = quota.admit(Purpose::FollowUp, at(1)).expect("a question goes");
-    let bare = Answer { limit: None, remaining: None, refused: Some(Throttle::default()) };
+    let bare = QuotaAnswer { limit: None, remaining: None, refused: Some(Throttle::default()) };
     assert_eq!(quota.answered(ask, bare, at(1)), []);
     assert!(
-        matches!(quota.admit(Purpose::FollowUp, at(1)), Err(Refusal::Until(until)) if until.why == Why::Burst)
+        matches!(quota.admit(Purpose::FollowUp, at(1)), Err(Refusal::Until(until)) if until.why == WaitCause::Burst)
     );
     assert!(fire(&mut quota, 1).is_ok());
     assert!(quota.admit(Purpose::FollowUp, at(2)).is_ok(), "a second later one question goes as a probe");
@@ -416,14 +416,14 @@ fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
 
 #[test]
 fn the_api_s_own_words_close_the_window_unless_much_is_left() {
-    let words = Answer {
+    let words = QuotaAnswer {
         limit: None,
         remaining: None,
         refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
     };
-    assert_eq!(known(20).judge(&words), Some(Verdict::Spent));
-    assert_eq!(known(95).judge(&words), Some(Verdict::Burst));
-    assert_eq!(known(20).judge(&Answer { remaining: Some(95), ..words }), Some(Verdict::Burst));
+    assert_eq!(known(20).judge(&words), Some(QuotaVerdict::Spent));
+    assert_eq!(known(95).judge(&words), Some(QuotaVerdict::Burst));
+    assert_eq!(known(20).judge(&QuotaAnswer { remaining: Some(95), ..words }), Some(QuotaVerdict::Burst));
 }
 
 #[test]
@@ -432,7 +432,7 @@ fn an_answer_that_was_in_flight_beside_a_retry_after_does_not_end_the_wait() {
     let (first, second) =
         (fire(&mut quota, 1).expect("one goes"), fire(&mut quota, 1).expect("another goes"));
     let refused = Some(Throttle { retry_after: Some(Duration::from_secs(9)), words: ThrottleWords::Absent });
-    quota.answered(first, Answer { refused, ..Answer::default() }, at(2));
+    quota.answered(first, QuotaAnswer { refused, ..QuotaAnswer::default() }, at(2));
     quota.answered(second, told(100, 89), at(3));
     assert_eq!(waits_until(quota.admit(Purpose::FollowUp, at(4))), 11);
 }
@@ -440,9 +440,9 @@ fn an_answer_that_was_in_flight_beside_a_retry_after_does_not_end_the_wait() {
 #[test]
 fn an_answer_of_long_ago_does_not_contradict_the_api_s_own_words() {
     let mut quota = known(95);
-    let words = Answer { refused: REFUSED.refused, ..Answer::default() };
+    let words = QuotaAnswer { refused: REFUSED.refused, ..QuotaAnswer::default() };
     quota.tick(at(359));
-    assert_eq!(quota.judge(&words), Some(Verdict::Burst));
+    assert_eq!(quota.judge(&words), Some(QuotaVerdict::Burst));
     quota.tick(at(360));
-    assert_eq!(quota.judge(&words), Some(Verdict::Spent));
+    assert_eq!(quota.judge(&words), Some(QuotaVerdict::Spent));
 }

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::estimate::NewestAnswer;
-use super::ledger::Ledger;
+use super::ledger::QuotaLedger;
 use super::{mono, wall};
 use crate::clock::{Mono, Now};
 
@@ -73,7 +73,7 @@ pub(super) struct Between {
 }
 
 #[derive(Debug)]
-pub(super) struct Window {
+pub(super) struct QuotaWindow {
     length: Duration,
     possible: Kinds,
     /// An aligned edge was tried in vain, and the skew after it was not.
@@ -94,9 +94,9 @@ pub(super) struct Window {
     settled: Option<Mono>,
 }
 
-impl Window {
-    pub fn new(length: Duration) -> Window {
-        Window {
+impl QuotaWindow {
+    pub fn new(length: Duration) -> QuotaWindow {
+        QuotaWindow {
             length,
             possible: ALL,
             skewed: false,
@@ -111,13 +111,13 @@ impl Window {
 
     /// Restores the window as a former process saved it. `past` converts instants of the wall
     /// clock.
-    pub fn restored(length: Duration, saved: SavedWindow, past: impl Fn(Timestamp) -> Mono) -> Window {
-        Window {
+    pub fn restored(length: Duration, saved: SavedWindow, past: impl Fn(Timestamp) -> Mono) -> QuotaWindow {
+        QuotaWindow {
             possible: Kinds { aligned: saved.aligned, first: saved.first, rolling: saved.rolling },
             skewed: saved.skewed,
             opened: saved.opened.map(|(from, until)| Between { from: past(from), until: past(until) }),
             settled: saved.settled.map(past),
-            ..Window::new(length)
+            ..QuotaWindow::new(length)
         }
     }
 
@@ -140,7 +140,7 @@ impl Window {
         was: Option<NewestAnswer>,
         told: NewestAnswer,
         probe: bool,
-        ledger: &Ledger,
+        ledger: &QuotaLedger,
         now: Now,
     ) {
         let Some(was) = was else {
@@ -155,9 +155,9 @@ impl Window {
         }
     }
 
-    fn rose(&mut self, was: NewestAnswer, told: NewestAnswer, ledger: &Ledger, now: Now) {
+    fn rose(&mut self, was: NewestAnswer, told: NewestAnswer, ledger: &QuotaLedger, now: Now) {
         if self.possible == NONE {
-            *self = Window { opened: None, ..Window::new(self.length) };
+            *self = QuotaWindow { opened: None, ..QuotaWindow::new(self.length) };
         }
         let edge = self.open_edge_after(was.sent.saturating_sub(self.skew()), now);
         self.settled = Some(told.came);
@@ -187,7 +187,7 @@ impl Window {
         self.possible.rolling &= ledger.counted_within(told, self.length) <= told.used();
     }
 
-    fn sank(&mut self, was: NewestAnswer, told: NewestAnswer, probe: bool, ledger: &Ledger, now: Now) {
+    fn sank(&mut self, was: NewestAnswer, told: NewestAnswer, probe: bool, ledger: &QuotaLedger, now: Now) {
         // Others cannot have used, unseen, more than half of a new window.
         let turn_would_show = was.remaining <= was.limit / 2;
         if turn_would_show
@@ -221,7 +221,7 @@ impl Window {
 
     /// The first instant after `after` at which quota should have come back: past, if nobody looked
     /// since. Where it comes back bit by bit, as much as is wanted.
-    pub fn returns_after(&self, after: Mono, wanted: u32, ledger: &Ledger, now: Now) -> Option<Mono> {
+    pub fn returns_after(&self, after: Mono, wanted: u32, ledger: &QuotaLedger, now: Now) -> Option<Mono> {
         let aligned = || {
             let edge = self.open_edge_after(after.saturating_sub(self.skew()), now)?;
             let tries = [(!self.skewed).then_some(edge), Some(edge + self.skew())];

@@ -105,7 +105,7 @@ impl WindowForecast {
 impl Forecast {
     /// Forecasts the occurrences with `from` <= scheduled_at < `until`.
     pub fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Forecast {
-        let mut reader = Reader::new(schedule, conditions, from, until);
+        let mut reader = OccurrenceReader::new(schedule, conditions, from, until);
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
             reader.take(at, &happening);
         }
@@ -126,7 +126,7 @@ impl Forecast {
         if least > most {
             return None;
         }
-        let mut reader = Reader::new(schedule, conditions, from, until);
+        let mut reader = OccurrenceReader::new(schedule, conditions, from, until);
         let mut happened = 0;
         for (at, happening) in Rehearsal::new(schedule, conditions, from, until) {
             happened += 1;
@@ -145,7 +145,7 @@ impl Forecast {
 }
 
 /// Reads a rehearsal.
-struct Reader {
+struct OccurrenceReader {
     accounts: Vec<(Windows, AccountForecast)>,
     places: HashMap<AccountName, usize>,
     entries: HashMap<EntryName, Arc<Entry>>,
@@ -156,8 +156,13 @@ struct Reader {
     action_duration: Duration,
 }
 
-impl Reader {
-    fn new(schedule: &Schedule, conditions: &Conditions, from: Timestamp, until: Timestamp) -> Reader {
+impl OccurrenceReader {
+    fn new(
+        schedule: &Schedule,
+        conditions: &Conditions,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> OccurrenceReader {
         let last = until.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(until).max(from);
         let due = load::by_window(schedule, load::due(schedule, from, until), |_| 1);
         let accounts = due.into_iter().map(|(account, windows, counts)| {
@@ -186,7 +191,7 @@ impl Reader {
             (windows, AccountForecast { account, windows: all, troubled: BTreeMap::new() })
         });
         let accounts: Vec<_> = accounts.collect();
-        Reader {
+        OccurrenceReader {
             places: (accounts.iter().enumerate())
                 .map(|(place, (_, account))| (account.account.name.clone(), place))
                 .collect(),

@@ -76,7 +76,7 @@ pub enum Happening {
         /// The account whose quota it is.
         account: AccountName,
         /// The answer's word on the quota.
-        quota: quota::Answer,
+        quota: quota::QuotaAnswer,
     },
 }
 

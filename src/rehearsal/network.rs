@@ -20,7 +20,7 @@ use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
-use crate::sandbox::{self, Answer, Delivery, Settings, State};
+use crate::sandbox::{self, Delivery, SandboxAnswer, Settings, State};
 #[cfg(test)]
 use crate::schedule::ArgsIn;
 use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
@@ -36,7 +36,7 @@ pub(crate) struct Arrived {
     pub id: RequestId,
     pub account: AccountName,
     /// The answer's word on the quota. `None`: no answer came.
-    pub quota: Option<quota::Answer>,
+    pub quota: Option<quota::QuotaAnswer>,
     pub reply: Reply,
 }
 
@@ -76,9 +76,9 @@ struct Access {
 /// The next stop of a request.
 enum Stop {
     /// At the API.
-    Api(Box<Flight>, sandbox::Request),
+    Api(Box<Flight>, sandbox::SandboxRequest),
     /// At the API, to take effect late. Its client may have given up.
-    Effect(sandbox::Ticket, Option<Box<Flight>>),
+    Effect(sandbox::SandboxTicket, Option<Box<Flight>>),
     /// Back at the daemon.
     Daemon(Box<Flight>, Result<sandbox::Reply, Lost>),
 }
@@ -232,9 +232,9 @@ impl Network {
             gives_up_at: later(now, access.timeout),
             way_back,
         };
-        let request = sandbox::Request {
+        let request = sandbox::SandboxRequest {
             query: call.url.query().map(str::to_owned),
-            ..sandbox::Request::new(call.method, call.url.path(), &access.token)
+            ..sandbox::SandboxRequest::new(call.method, call.url.path(), &access.token)
         };
         self.comes(later(now, latency - way_back), Stop::Api(Box::new(flight), request));
         number
@@ -265,7 +265,7 @@ impl Network {
         self.under_way.insert((at, self.last), stop);
     }
 
-    fn judge(&mut self, flight: Box<Flight>, request: sandbox::Request, now: Timestamp) {
+    fn judge(&mut self, flight: Box<Flight>, request: sandbox::SandboxRequest, now: Timestamp) {
         if let Some(access) = self.accesses.get_mut(&flight.account)
             && let Some(others) = &mut access.others
         {
@@ -277,8 +277,8 @@ impl Network {
         #[cfg(test)]
         self.judged.insert(flight.number, self.api.ledger().requests.len());
         match self.api.handle(request, now) {
-            Answer::Reply(reply) => self.answer(flight, reply, now),
-            Answer::Postponed(after, ticket) => {
+            SandboxAnswer::Reply(reply) => self.answer(flight, reply, now),
+            SandboxAnswer::Postponed(after, ticket) => {
                 let takes_effect = later(now, after);
                 let flight = if takes_effect < flight.gives_up_at {
                     Some(flight)
@@ -340,7 +340,7 @@ impl Network {
     ) {
         let Some(access) = self.accesses.get(account) else { return };
         let call = Call::run_now(&access.base, stack, job, None, ArgsIn::Query);
-        let request = sandbox::Request::new(call.method, call.url.path(), &access.token);
+        let request = sandbox::SandboxRequest::new(call.method, call.url.path(), &access.token);
         // The effect of a request that a fault postpones never comes.
         let _ = self.api.handle(request, now);
     }

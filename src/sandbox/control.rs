@@ -14,12 +14,12 @@ use serde_json::json;
 
 use super::fault::Fault;
 use super::ledger::Ledger;
-use super::server::Shared;
+use super::server::SandboxShared;
 use super::world::{ActionRecord, Occupation};
 use crate::schedule::duration;
 
 /// The routes, for the server to add its own to.
-pub(super) fn routes() -> Router<Arc<Shared>> {
+pub(super) fn routes() -> Router<Arc<SandboxShared>> {
     Router::new()
         .route("/_sandbox/ledger", get(ledger))
         .route("/_sandbox/actions", get(actions))
@@ -31,19 +31,19 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 }
 
 #[derive(Deserialize)]
-struct Started {
+struct StartedSandbox {
     started: Option<usize>,
 }
 
 async fn ledger(
-    State(shared): State<Arc<Shared>>,
-    Query(Started { started }): Query<Started>,
+    State(shared): State<Arc<SandboxShared>>,
+    Query(StartedSandbox { started }): Query<StartedSandbox>,
 ) -> Json<Ledger> {
     let wanted = started.unwrap_or(0);
     Json(shared.wait_for(|state| state.started() >= wanted).await)
 }
 
-async fn actions(State(shared): State<Arc<Shared>>) -> Response {
+async fn actions(State(shared): State<Arc<SandboxShared>>) -> Response {
     let actions: Vec<ActionRecord> = shared.state().actions().collect();
     Json(json!({ "actions": actions })).into_response()
 }
@@ -54,7 +54,7 @@ struct Amount {
     n: u32,
 }
 
-async fn use_quota(State(shared): State<Arc<Shared>>, Query(amount): Query<Amount>) -> Response {
+async fn use_quota(State(shared): State<Arc<SandboxShared>>, Query(amount): Query<Amount>) -> Response {
     let used = shared.change(|state| state.use_quota(&amount.user, amount.n, Timestamp::now()));
     match used {
         Some(used) => Json(json!({ "used": used })).into_response(),
@@ -62,7 +62,7 @@ async fn use_quota(State(shared): State<Arc<Shared>>, Query(amount): Query<Amoun
     }
 }
 
-async fn set_limit(State(shared): State<Arc<Shared>>, Query(amount): Query<Amount>) -> Response {
+async fn set_limit(State(shared): State<Arc<SandboxShared>>, Query(amount): Query<Amount>) -> Response {
     match shared.change(|state| state.set_limit(&amount.user, amount.n)) {
         Some(()) => Json(json!({ "limit": amount.n })).into_response(),
         None => (StatusCode::NOT_FOUND, "no such user\n").into_response(),
@@ -70,21 +70,21 @@ async fn set_limit(State(shared): State<Arc<Shared>>, Query(amount): Query<Amoun
 }
 
 #[derive(Deserialize)]
-struct Stretch {
+struct FaultSpan {
     stack: String,
     /// A duration, as `20s`.
     r#for: String,
 }
 
-async fn deploy(State(shared): State<Arc<Shared>>, Query(stretch): Query<Stretch>) -> Response {
+async fn deploy(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<FaultSpan>) -> Response {
     occupy(&shared, &stretch, Occupation::Deployment)
 }
 
-async fn maintain(State(shared): State<Arc<Shared>>, Query(stretch): Query<Stretch>) -> Response {
+async fn maintain(State(shared): State<Arc<SandboxShared>>, Query(stretch): Query<FaultSpan>) -> Response {
     occupy(&shared, &stretch, Occupation::Maintenance)
 }
 
-fn occupy(shared: &Shared, Stretch { stack, r#for }: &Stretch, with: Occupation) -> Response {
+fn occupy(shared: &SandboxShared, FaultSpan { stack, r#for }: &FaultSpan, with: Occupation) -> Response {
     let Ok(lasts) = duration::parse(r#for) else {
         return (StatusCode::BAD_REQUEST, "write for=DURATION, as for=20s\n").into_response();
     };
@@ -96,7 +96,7 @@ fn occupy(shared: &Shared, Stretch { stack, r#for }: &Stretch, with: Occupation)
 }
 
 async fn set_faults(
-    State(shared): State<Arc<Shared>>,
+    State(shared): State<Arc<SandboxShared>>,
     Query(pairs): Query<Vec<(String, String)>>,
 ) -> Response {
     let texts = pairs.iter().filter(|(key, _)| key == "fault");

@@ -12,7 +12,7 @@ pub const BASE: &str = "/api/3";
 
 /// A request as it came, nothing decoded.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct SandboxRequest {
     /// GET or POST; others find nothing.
     pub method: Method,
     /// The path, percent-encoded, `/api/3` included.
@@ -27,14 +27,14 @@ pub struct Request {
     pub body: Bytes,
 }
 
-impl Request {
+impl SandboxRequest {
     /// A request without a body.
-    pub fn new(method: Method, path: &str, token: &str) -> Request {
+    pub fn new(method: Method, path: &str, token: &str) -> SandboxRequest {
         let (path, query) = match path.split_once('?') {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (path, None),
         };
-        Request {
+        SandboxRequest {
             method,
             path: path.to_owned(),
             query,
@@ -271,7 +271,7 @@ mod tests {
     use super::*;
 
     fn target(method: Method, path: &str) -> RequestTarget {
-        Request::new(method, path, "t").target()
+        SandboxRequest::new(method, path, "t").target()
     }
 
     #[test]
@@ -301,10 +301,10 @@ mod tests {
     fn arguments_come_by_query_form_or_json() {
         let run = |query: &str, content_type: Option<&str>, body: &str| {
             let path = format!("/api/3/stacks/s/jobs/j/run_now{query}");
-            Request {
+            SandboxRequest {
                 content_type: content_type.map(str::to_owned),
                 body: Bytes::copy_from_slice(body.as_bytes()),
-                ..Request::new(Method::POST, &path, "t")
+                ..SandboxRequest::new(Method::POST, &path, "t")
             }
             .job_args()
             .expect("readable arguments")

@@ -35,12 +35,12 @@ mod world;
 
 pub use deploy::{Deploys, DeploysError};
 pub use fault::Fault;
-pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, Request};
+pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, SandboxRequest};
 pub use ledger::{Ledger, Record};
 pub use server::Sandbox;
 pub use settings::{
     ActionEnding, ActionsOrder, DEFAULT_TOKEN, Job, Scope, Settings, Stack, Token, Unknown, User,
 };
-pub use state::{Answer, State, Ticket};
+pub use state::{SandboxAnswer, SandboxTicket, State};
 pub use window::{Quota, WindowKind};
 pub use world::{ActionRecord, Occupation};

@@ -19,11 +19,11 @@ use tokio::time::{Duration, sleep};
 
 use super::control;
 use super::fault::Fault;
-use super::http::{BASE, Delivery, Reply, Request};
+use super::http::{BASE, Delivery, Reply, SandboxRequest};
 use super::ledger::{Ledger, Record};
 use super::settings::Settings;
-use super::state::{Answer, State};
-use super::wire::{End, Script, ScriptSlot, Wire};
+use super::state::{SandboxAnswer, State};
+use super::wire::{SandboxWire, Script, ScriptSlot, WireEnd};
 use super::world::{ActionRecord, Occupation};
 
 /// Connections that may wait to be accepted: ten thousand occurrences may come due at one instant.
@@ -37,14 +37,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<SandboxShared>,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
 
 /// State that all connections share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SandboxShared {
     state: Mutex<State>,
     /// Told after every change of the state.
     changed: watch::Sender<()>,
@@ -54,7 +54,7 @@ pub(super) struct Shared {
     postponed: Mutex<JoinSet<()>>,
 }
 
-impl Shared {
+impl SandboxShared {
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,7 +114,7 @@ impl Sandbox {
         socket.bind(settings.listen)?;
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SandboxShared {
             state: Mutex::new(State::new(&settings, Timestamp::now())),
             changed: watch::Sender::new(()),
             watcher,
@@ -188,7 +188,7 @@ impl Sandbox {
 }
 
 /// Accepts until `stopped`; every connection is a task that ends with this one.
-async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot::Receiver<()>) {
+async fn serve(listener: TcpListener, shared: Arc<SandboxShared>, mut stopped: oneshot::Receiver<()>) {
     let router = control::routes().fallback(api).with_state(Arc::clone(&shared));
     let mut connections = JoinSet::new();
     loop {
@@ -199,7 +199,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot:
                     let _ = stream.set_nodelay(true);
                     let line = ScriptSlot::default();
                     let service = TowerToHyperService::new(router.clone().layer(Extension(line.clone())));
-                    let io = TokioIo::new(Wire::new(stream, line));
+                    let io = TokioIo::new(SandboxWire::new(stream, line));
                     connections.spawn(async move {
                         // An error here is the client's doing or a fault's, and needs no report.
                         let _ = hyper::server::conn::http1::Builder::new()
@@ -220,7 +220,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: oneshot:
 }
 
 async fn api(
-    extract::State(shared): extract::State<Arc<Shared>>,
+    extract::State(shared): extract::State<Arc<SandboxShared>>,
     Extension(line): Extension<ScriptSlot>,
     request: extract::Request,
 ) -> Response {
@@ -229,7 +229,7 @@ async fn api(
     let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
-    let request = Request {
+    let request = SandboxRequest {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
@@ -238,8 +238,8 @@ async fn api(
         body,
     };
     let reply = match shared.change(|state| state.handle(request, arrived)) {
-        Answer::Reply(reply) => reply,
-        Answer::Postponed(after, ticket) => {
+        SandboxAnswer::Reply(reply) => reply,
+        SandboxAnswer::Postponed(after, ticket) => {
             let (tell, told) = oneshot::channel();
             let effect = Arc::clone(&shared);
             let task = async move {
@@ -280,20 +280,20 @@ fn answer(reply: Reply, line: &ScriptSlot) -> Response {
     let (bytes, pause, end) = match reply.delivery {
         Delivery::Whole => match whole(&reply) {
             Some(response) => return response,
-            None => (in_full(&reply), Duration::ZERO, End::Close),
+            None => (in_full(&reply), Duration::ZERO, WireEnd::Close),
         },
-        Delivery::Dripped(pause) => (in_full(&reply), pause, End::Close),
-        Delivery::Nothing => (Vec::new(), Duration::ZERO, End::Close),
+        Delivery::Dripped(pause) => (in_full(&reply), pause, WireEnd::Close),
+        Delivery::Nothing => (Vec::new(), Duration::ZERO, WireEnd::Close),
         Delivery::Half => {
             let mut bytes = in_full(&reply);
             bytes.truncate(bytes.len() - reply.body.len().div_ceil(2));
-            (bytes, Duration::ZERO, End::Reset)
+            (bytes, Duration::ZERO, WireEnd::Reset)
         }
         Delivery::Endless => {
             let mut bytes = head(&reply, "Transfer-Encoding: chunked");
             let first = bytes.len();
             bytes.extend(format!("400\r\n{}\r\n", " ".repeat(0x400)).bytes());
-            (bytes, Duration::ZERO, End::Repeat(first))
+            (bytes, Duration::ZERO, WireEnd::Repeat(first))
         }
     };
     line.play(Script { bytes, pause, end });

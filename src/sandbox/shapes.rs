@@ -15,7 +15,7 @@ pub(super) struct Wrapped<T> {
 }
 
 #[derive(Serialize)]
-pub(super) struct Page<T> {
+pub(super) struct ListPage<T> {
     response: Vec<T>,
     count: usize,
     pagination: Pagination,
@@ -31,14 +31,14 @@ struct Pagination {
     pages: usize,
 }
 
-impl<T> Page<T> {
+impl<T> ListPage<T> {
     /// The page `current`, from 1, of the `count` items that `item` gives by their place.
-    pub(super) fn of(current: usize, count: usize, item: impl FnMut(usize) -> T) -> Page<T> {
+    pub(super) fn of(current: usize, count: usize, item: impl FnMut(usize) -> T) -> ListPage<T> {
         let pages = count.div_ceil(PER_PAGE).max(1);
         let first = current.saturating_sub(1).saturating_mul(PER_PAGE).min(count);
         let last = first.saturating_add(PER_PAGE).min(count);
         let response: Vec<T> = (first..last).map(item).collect();
-        Page {
+        ListPage {
             count: response.len(),
             response,
             pagination: Pagination {
@@ -176,7 +176,7 @@ mod tests {
     use super::*;
 
     fn page(current: usize, count: usize) -> String {
-        serde_json::to_string(&Page::of(current, count, |place| place)).expect("a page")
+        serde_json::to_string(&ListPage::of(current, count, |place| place)).expect("a page")
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
             let mut met = Vec::new();
             let mut next = Some(1);
             while let Some(current) = next {
-                let page = Page::of(current, count, |place| place);
+                let page = ListPage::of(current, count, |place| place);
                 met.extend(page.response);
                 next = page.pagination.next;
             }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_page_past_the_end_is_empty() {
-        let past = Page::of(usize::MAX, 31, |place| place);
+        let past = ListPage::of(usize::MAX, 31, |place| place);
         assert_eq!((past.response.len(), past.pagination.next), (0, None));
     }
 

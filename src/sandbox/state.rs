@@ -9,13 +9,13 @@ use axum::http::Method;
 use jiff::Timestamp;
 
 use super::fault::{Fault, FaultKind, FaultPlace, Order};
-use super::http::{Delivery, Endpoint, Reply, Request, RequestTarget};
+use super::http::{Delivery, Endpoint, Reply, RequestTarget, SandboxRequest};
 use super::ledger::{Ledger, Record};
 use super::settings::{Scope, Settings};
 use super::shapes::{self, Wrapped};
 use super::tamper;
 use super::window::{Quota, Window};
-use super::world::{ActionRecord, Call, Occupation, World};
+use super::world::{ActionRecord, Occupation, SandboxCall, World};
 
 /// The look-alike without its sockets. Tests and rehearsals in virtual time drive it directly.
 #[derive(Debug)]
@@ -48,18 +48,18 @@ struct Armed {
 
 /// The outcome of a request.
 #[derive(Debug)]
-pub enum Answer {
+pub enum SandboxAnswer {
     /// The answer. What it tells has happened.
     Reply(Reply),
     /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the
     /// client does.
-    Postponed(Duration, Ticket),
+    Postponed(Duration, SandboxTicket),
 }
 
 /// A request whose effect is still to come.
 #[derive(Debug)]
-pub struct Ticket {
-    request: Request,
+pub struct SandboxTicket {
+    request: SandboxRequest,
     target: RequestTarget,
     record: usize,
     user: usize,
@@ -92,7 +92,7 @@ impl State {
     }
 
     /// Judges a request that arrives now.
-    pub fn handle(&mut self, request: Request, now: Timestamp) -> Answer {
+    pub fn handle(&mut self, request: SandboxRequest, now: Timestamp) -> SandboxAnswer {
         let target = request.target();
         let known = request.token.as_ref().and_then(|token| self.tokens.get(token)).copied();
         let args = request.job_args().ok().flatten();
@@ -115,10 +115,12 @@ impl State {
         });
 
         if let Some(kind) = self.strike(FaultPlace::Proxy, &target, record).first() {
-            return Answer::Reply(self.close(record, tamper::at_the_proxy(kind)));
+            return SandboxAnswer::Reply(self.close(record, tamper::at_the_proxy(kind)));
         }
         if target.endpoint == Endpoint::PublicPing {
-            return Answer::Reply(self.close(record, Reply::json(200, &Wrapped { response: shapes::PONG })));
+            return SandboxAnswer::Reply(
+                self.close(record, Reply::json(200, &Wrapped { response: shapes::PONG })),
+            );
         }
         let window = match known {
             Some((user, _)) => &mut self.users[user].window,
@@ -128,37 +130,40 @@ impl State {
         let (limit, remaining) = (window.limit(), window.remaining(now));
         if throttled {
             self.ledger.requests[record].throttled = true;
-            return Answer::Reply(self.close(record, with_quota(shapes::throttled(), limit, remaining)));
+            return SandboxAnswer::Reply(
+                self.close(record, with_quota(shapes::throttled(), limit, remaining)),
+            );
         }
         let Some((user, scope)) = known else {
             let reply = shapes::error(401, "The token is not known");
-            return Answer::Reply(self.close(record, with_quota(reply, limit, remaining)));
+            return SandboxAnswer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         };
         let faults = self.strike(FaultPlace::Api, &target, record);
         if scope == Scope::ReadOnly && request.method != Method::GET {
             let reply = shapes::error(403, "The token lacks the scope for this call");
-            return Answer::Reply(self.close(record, with_quota(reply, limit, remaining)));
+            return SandboxAnswer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         }
         let postponed = faults.iter().find_map(|kind| match kind {
             FaultKind::Slow(after, Order::EffectLast) => Some(*after),
             _ => None,
         });
-        let ticket = Ticket { request, target, record, user, remaining, faults };
+        let ticket = SandboxTicket { request, target, record, user, remaining, faults };
         match postponed {
-            Some(after) => Answer::Postponed(after, ticket),
-            None => Answer::Reply(self.resume(ticket, now)),
+            Some(after) => SandboxAnswer::Postponed(after, ticket),
+            None => SandboxAnswer::Reply(self.resume(ticket, now)),
         }
     }
 
     /// Lets a request take effect now, and answers it.
-    pub fn resume(&mut self, ticket: Ticket, now: Timestamp) -> Reply {
+    pub fn resume(&mut self, ticket: SandboxTicket, now: Timestamp) -> Reply {
         let mut reply = match ticket.faults.iter().find_map(tamper::refusal) {
             Some(refusal) => refusal,
             None => {
                 let started = self.world.started();
                 let user = &self.users[ticket.user].name;
-                let reply =
-                    self.world.perform(Call { request: &ticket.request, target: &ticket.target, user }, now);
+                let reply = self
+                    .world
+                    .perform(SandboxCall { request: &ticket.request, target: &ticket.target, user }, now);
                 if self.world.started() > started {
                     self.ledger.requests[ticket.record].action = self.world.newest();
                 }

@@ -20,12 +20,12 @@ pub(super) struct Script {
     /// After each byte; zero sends them all at once.
     pub pause: Duration,
     /// The end of the connection, after the last byte.
-    pub end: End,
+    pub end: WireEnd,
 }
 
 /// The end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum WireEnd {
     /// The connection is closed in good order, with a FIN.
     Close,
     /// RST.
@@ -53,7 +53,7 @@ impl ScriptSlot {
 
 /// A TCP connection that follows its line's script.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct SandboxWire {
     stream: TcpStream,
     line: ScriptSlot,
     playing: Option<Playing>,
@@ -66,9 +66,9 @@ struct Playing {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl Wire {
-    pub(super) fn new(stream: TcpStream, line: ScriptSlot) -> Wire {
-        Wire { stream, line, playing: None }
+impl SandboxWire {
+    pub(super) fn new(stream: TcpStream, line: ScriptSlot) -> SandboxWire {
+        SandboxWire { stream, line, playing: None }
     }
 
     /// Plays until the script's end, which is an error for whoever writes: the connection is over.
@@ -84,14 +84,14 @@ impl Wire {
             }
             if playing.sent == script.bytes.len() {
                 match script.end {
-                    End::Repeat(from) if from < playing.sent => playing.sent = from,
-                    End::Reset => {
+                    WireEnd::Repeat(from) if from < playing.sent => playing.sent = from,
+                    WireEnd::Reset => {
                         return Poll::Ready(match self.stream.set_zero_linger() {
                             Ok(()) => io::ErrorKind::ConnectionAborted.into(),
                             Err(error) => error,
                         });
                     }
-                    End::Close | End::Repeat(_) => {
+                    WireEnd::Close | WireEnd::Repeat(_) => {
                         return Poll::Ready(io::ErrorKind::ConnectionAborted.into());
                     }
                 }
@@ -131,13 +131,13 @@ fn as_documented(bytes: &[u8]) -> Option<Vec<u8>> {
     changed
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for SandboxWire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for SandboxWire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let wire = self.get_mut();
         if wire.playing.is_none() {

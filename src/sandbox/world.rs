@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 use crate::schedule::{JobUid, StackUid};
 
 use super::deploy::Deploys;
-use super::http::{Endpoint, Reply, Request, RequestTarget};
+use super::http::{Endpoint, Reply, RequestTarget, SandboxRequest};
 use super::settings::{ActionEnding, ActionsOrder, Job, Settings, Stack, Unknown};
-use super::shapes::{self, ActionBody, Checked, JobBody, PONG, Page, StackBody, Wrapped};
+use super::shapes::{self, ActionBody, Checked, JobBody, ListPage, PONG, StackBody, Wrapped};
 
 /// The id of the first action, as in the vendor's example.
 const FIRST_ACTION: u64 = 2593;
@@ -32,7 +32,7 @@ pub(super) struct World {
     stacks: Vec<KnownStack>,
     stack_places: HashMap<String, usize>,
     /// The action with the id `FIRST_ACTION + n` is at the place n.
-    actions: Vec<Action>,
+    actions: Vec<SandboxAction>,
     /// Number of `actions` that run a job.
     runs: usize,
     deploys: Vec<Deploys>,
@@ -63,10 +63,10 @@ struct JobState {
 }
 
 #[derive(Debug)]
-struct Action {
+struct SandboxAction {
     user: Arc<str>,
     stack: usize,
-    what: What,
+    what: ActionKind,
     started_at: Timestamp,
     /// None: it never ends.
     finishes_at: Option<Timestamp>,
@@ -75,18 +75,18 @@ struct Action {
 
 /// The kind of an action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum ActionKind {
     /// Runs the job at this place of its stack.
     Run(usize),
     /// Pauses or unpauses one job or all: the vendor has one name for the four.
     Pause,
 }
 
-impl What {
+impl ActionKind {
     fn as_str(self) -> &'static str {
         match self {
-            What::Run(_) => "job_run_now",
-            What::Pause => "job_pause_handler",
+            ActionKind::Run(_) => "job_run_now",
+            ActionKind::Pause => "job_pause_handler",
         }
     }
 }
@@ -121,8 +121,8 @@ pub enum Occupation {
 
 /// A request for an action: who asks, and on which stack and job.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Call<'a> {
-    pub request: &'a Request,
+pub(super) struct SandboxCall<'a> {
+    pub request: &'a SandboxRequest,
     pub target: &'a RequestTarget,
     pub user: &'a Arc<str>,
 }
@@ -160,7 +160,7 @@ impl World {
     /// Every run until now, the oldest first.
     pub(super) fn actions(&self) -> impl Iterator<Item = ActionRecord> + '_ {
         self.actions.iter().enumerate().filter_map(|(place, action)| {
-            let What::Run(job) = action.what else { return None };
+            let ActionKind::Run(job) = action.what else { return None };
             let stack = &self.stacks[action.stack].stack;
             Some(ActionRecord {
                 id: id_of(place),
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Does what is asked, and answers it.
-    pub(super) fn perform(&mut self, call: Call<'_>, now: Timestamp) -> Reply {
+    pub(super) fn perform(&mut self, call: SandboxCall<'_>, now: Timestamp) -> Reply {
         let target = call.target;
         let page = match call.request.parameter("page") {
             None => 1,
@@ -221,7 +221,7 @@ impl World {
             Endpoint::PauseAll | Endpoint::UnpauseAll => {
                 let paused = target.endpoint == Endpoint::PauseAll;
                 self.stacks[stack].jobs.iter_mut().for_each(|job| job.paused = paused);
-                let action = self.start(call.user, stack, What::Pause, now);
+                let action = self.start(call.user, stack, ActionKind::Pause, now);
                 reply(self.action_body(action, now))
             }
             Endpoint::Actions => {
@@ -245,7 +245,7 @@ impl World {
         }
     }
 
-    fn perform_on_job(&mut self, call: Call<'_>, stack: usize, job: usize, now: Timestamp) -> Reply {
+    fn perform_on_job(&mut self, call: SandboxCall<'_>, stack: usize, job: usize, now: Timestamp) -> Reply {
         let uid = self.stacks[stack].stack.jobs[job].uid.as_str();
         match call.target.endpoint {
             Endpoint::RunNow if uid.ends_with("-forbidden") => {
@@ -253,7 +253,7 @@ impl World {
             }
             Endpoint::RunNow => match call.request.job_args() {
                 Ok(_) => {
-                    let action = self.start(call.user, stack, What::Run(job), now);
+                    let action = self.start(call.user, stack, ActionKind::Run(job), now);
                     reply(self.action_body(action, now))
                 }
                 Err(_) => shapes::error(400, "The body is not {\"job_args\": \"...\"}"),
@@ -261,7 +261,7 @@ impl World {
             Endpoint::Pause | Endpoint::Unpause => {
                 let paused = call.target.endpoint == Endpoint::Pause;
                 self.stacks[stack].jobs[job].paused = paused;
-                let action = self.start(call.user, stack, What::Pause, now);
+                let action = self.start(call.user, stack, ActionKind::Pause, now);
                 reply(self.action_body(action, now))
             }
             _ => reply(self.job_body(stack, job, now)),
@@ -270,16 +270,16 @@ impl World {
 
     /// Starts an action, and returns its place. A paused or running job starts another: nobody says
     /// that it does not.
-    fn start(&mut self, user: &Arc<str>, stack: usize, what: What, now: Timestamp) -> usize {
+    fn start(&mut self, user: &Arc<str>, stack: usize, what: ActionKind, now: Timestamp) -> usize {
         let place = self.actions.len();
         let (duration, ending) = match what {
-            What::Run(job) => {
+            ActionKind::Run(job) => {
                 let settings = &self.stacks[stack].stack.jobs[job];
                 let slow = settings.uid.as_str().ends_with("-slow");
                 let duration = self.action_duration.saturating_mul(if slow { SLOW } else { 1 });
                 (settings.duration.unwrap_or(duration), settings.ending)
             }
-            What::Pause => (PAUSING, ActionEnding::Success),
+            ActionKind::Pause => (PAUSING, ActionEnding::Success),
         };
         let finishes_at = match ending {
             ActionEnding::Never => None,
@@ -287,7 +287,7 @@ impl World {
                 SignedDuration::try_from(duration).ok().and_then(|duration| now.checked_add(duration).ok())
             }
         };
-        self.actions.push(Action {
+        self.actions.push(SandboxAction {
             user: Arc::clone(user),
             stack,
             what,
@@ -297,7 +297,7 @@ impl World {
         });
         let known = &mut self.stacks[stack];
         known.actions.push(place);
-        if let What::Run(job) = what {
+        if let ActionKind::Run(job) = what {
             known.jobs[job].last_action = Some(place);
             self.runs += 1;
         }
@@ -361,7 +361,7 @@ impl World {
     pub(super) fn has_run(&mut self, user: &str, stack: &str, job: &str, at: Timestamp) {
         let Some(&place) = self.stack_places.get(stack) else { return };
         if let Some(&job) = self.stacks[place].job_places.get(job) {
-            self.start(&Arc::from(user), place, What::Run(job), at);
+            self.start(&Arc::from(user), place, ActionKind::Run(job), at);
         }
     }
 
@@ -429,9 +429,9 @@ impl World {
             finished_at: finished.map(shapes::iso_date),
             finished_success: finished.map(|_| success),
             finished_message: finished.map(|_| match (action.what, success) {
-                (What::Pause, _) => "The jobs were paused or unpaused",
-                (What::Run(_), true) => "The job finished",
-                (What::Run(_), false) => "The job exited with status 1",
+                (ActionKind::Pause, _) => "The jobs were paused or unpaused",
+                (ActionKind::Run(_), true) => "The job finished",
+                (ActionKind::Run(_), false) => "The job exited with status 1",
             }),
             finished_result: None,
             metadata: Map::new(),
@@ -439,7 +439,7 @@ impl World {
     }
 }
 
-impl Action {
+impl SandboxAction {
     fn has_finished(&self, now: Timestamp) -> bool {
         self.finishes_at.is_some_and(|at| at <= now)
     }
@@ -454,13 +454,17 @@ fn reply(body: impl Serialize) -> Reply {
 }
 
 /// A page of those items whose fields are as the request's `filter_FIELD=VALUE` wants them.
-fn list<T: Serialize>(request: &Request, page: usize, items: impl ExactSizeIterator<Item = T>) -> Reply {
+fn list<T: Serialize>(
+    request: &SandboxRequest,
+    page: usize,
+    items: impl ExactSizeIterator<Item = T>,
+) -> Reply {
     let filters = request.filters();
     if filters.is_empty() {
         let count = items.len();
         let first = page.saturating_sub(1).saturating_mul(shapes::PER_PAGE).min(count);
         let mut items = items.skip(first);
-        return Reply::json(200, &Page::of(page, count, |_| items.next()));
+        return Reply::json(200, &ListPage::of(page, count, |_| items.next()));
     }
     // The look-alike's own types have string keys: they always serialize.
     let values: Vec<Value> = items.map(|item| serde_json::to_value(item).unwrap_or_default()).collect();
@@ -471,5 +475,5 @@ fn list<T: Serialize>(request: &Request, page: usize, items: impl ExactSizeItera
         })
     };
     let wanted: Vec<&Value> = values.iter().filter(is_wanted).collect();
-    Reply::json(200, &Page::of(page, wanted.len(), |place| wanted[place]))
+    Reply::json(200, &ListPage::of(page, wanted.len(), |place| wanted[place]))
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::report::{Problem, Report};
+use super::report::{Problem, ProblemReport};
 use super::sources::Sources;
 use super::{Loaded, Rejected, Text, rejected, source};
 
@@ -74,7 +74,7 @@ impl Content {
         self.calendars.named.clear();
         let paths: Vec<_> = self.files.iter().map(|(path, _)| path.to_string_lossy()).collect();
         let mut texts = Vec::with_capacity(self.files.len());
-        let (mut report, mut sources) = (Report::default(), Sources::named(&name));
+        let (mut report, mut sources) = (ProblemReport::default(), Sources::named(&name));
         for ((_, bytes), path) in self.files.iter().zip(&paths) {
             match source::decode(bytes) {
                 Ok(text) => texts.push(Text { path, text }),

@@ -19,6 +19,7 @@ mod place;
 pub mod render;
 mod report;
 mod origin;
+mod pairing;
 pub mod shape;
 pub mod source;
 mod sources;
@@ -27,6 +28,7 @@ mod template;
 mod tree;
 mod validate;
 mod words;
+mod yaml;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,7 +42,7 @@ use schemars::JsonSchema;
 
 use self::content::CalendarFiles;
 use self::origin::Origin;
-use self::report::{Problem, Report};
+use self::report::{Problem, ProblemReport};
 use self::sources::Sources;
 use self::words::Word;
 
@@ -55,6 +57,7 @@ pub use links::{After, Backoff, End, Followers, RetryPolicy};
 pub use name::{AccountName, CalendarName, EntryName, JobUid, NameError, ReceiverName, ShardName, StackUid};
 pub use notify::{Address, Format, Notify, Receiver, SecretUrl, Trigger};
 pub use origin::Part;
+pub(crate) use pairing::Pairs;
 pub(crate) use place::one_line;
 pub use template::Template;
 
@@ -73,7 +76,7 @@ impl Loaded {
     /// Adds to the warnings what in the schedule is likely not meant as it is written. What depends
     /// on time is told of the year from `now` on.
     pub fn linted(mut self, now: Timestamp) -> Loaded {
-        let mut report = Report::default();
+        let mut report = ProblemReport::default();
         for problem in lint::check(&self.schedule, &self.origin.places, now) {
             report.warning(problem);
         }
@@ -84,7 +87,7 @@ impl Loaded {
 
     /// Findings as diagnostics, each with its place in the file, in the file's order.
     pub fn diagnosed(&self, findings: Vec<Finding>) -> Vec<Diagnostic> {
-        let mut report = Report::default();
+        let mut report = ProblemReport::default();
         for Finding { code, severity, part, message, help } in findings {
             let span = self.origin.places.of(part);
             report.add(severity, Problem { code, span, message, help, related: None });
@@ -146,7 +149,7 @@ pub fn parse(name: &str, text: &str) -> Result<Loaded, Rejected> {
 /// Validates the texts of the files of a schedule. `name` is what diagnostics call the whole.
 fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Result<Loaded, Rejected> {
     let mut sources = Sources::named(name);
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     // One text, so that one number says which file a place is in, and where.
     let mut whole = Cow::Borrowed("");
     let mut parts = Vec::with_capacity(texts.len());
@@ -171,7 +174,7 @@ fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Resu
     }
     let mut roots = Vec::with_capacity(parts.len());
     for part in parts {
-        match tree::parse(&whole, part.clone()) {
+        match yaml::parse(&whole, part.clone()) {
             Ok(node) => roots.push(validate::Root { node, part }),
             Err(error) => {
                 for problem in syntax::problems(&error, &whole[part.clone()]) {
@@ -202,7 +205,7 @@ struct Text<'t> {
 
 /// One problem that leaves nothing to validate.
 fn rejected(name: &str, text: &str, problem: Problem) -> Rejected {
-    let mut report = Report::default();
+    let mut report = ProblemReport::default();
     report.error(problem);
     Rejected { diagnostics: report.finish(&Sources::of(name, text)), cut: false }
 }

@@ -36,7 +36,7 @@ impl Problem {
 
 /// The faults that were found so far.
 #[derive(Default)]
-pub(super) struct Report {
+pub(super) struct ProblemReport {
     problems: Vec<(Severity, Problem)>,
     /// The faults that were reported already: a value that a hundred aliases use is reported once.
     known: HashSet<(Code, Option<Range<usize>>, String)>,
@@ -45,7 +45,7 @@ pub(super) struct Report {
     errors: usize,
 }
 
-impl Report {
+impl ProblemReport {
     pub fn error(&mut self, problem: Problem) -> Reported {
         if self.add(Severity::Error, problem) {
             self.errors += 1;

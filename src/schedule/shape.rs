@@ -20,7 +20,7 @@ use super::defaults::{
     MOST_FACTOR, MOST_TIMES,
 };
 use super::duration::Compact;
-use super::words::{Key, Word};
+use super::words::{MappingKey, Word};
 use super::{ArgsIn, CatchUp, End, Format, Overlap, Priority, StackState, Trigger};
 
 /// The JSON Schema of the schedule file.
@@ -73,7 +73,7 @@ macro_rules! mapping {
                 &[$($($((key(stringify!($field)), $keys::$key),)?)*)+];
         }
 
-        impl Key for $keys {
+        impl MappingKey for $keys {
             const OF: &'static str = $of;
 
             fn index(self) -> usize {
@@ -477,7 +477,7 @@ mod tests {
         schema["properties"].as_object().expect("an object has properties")
     }
 
-    fn keys_of<K: Key>() -> Vec<&'static str> {
+    fn keys_of<K: MappingKey>() -> Vec<&'static str> {
         K::ALL.iter().map(|(word, _)| *word).collect()
     }
 

@@ -20,7 +20,7 @@ const MAX_CALENDAR_BYTES: u64 = 8 << 20;
 
 /// The purpose of reading a file, with the bound of its size and the remedy where it cannot be
 /// read.
-pub(super) struct Purpose {
+pub(super) struct SourcePurpose {
     most: u64,
     missing: &'static str,
     not_a_file: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Purpose {
 }
 
 /// The schedule file itself.
-pub(super) const SCHEDULE: Purpose = Purpose {
+pub(super) const SCHEDULE: SourcePurpose = SourcePurpose {
     most: MAX_BYTES,
     missing: "name the schedule file with `--config FILE`, or create it",
     not_a_file: "name a regular file, as in `--config /etc/stackcron/schedule.yaml`",
@@ -36,7 +36,7 @@ pub(super) const SCHEDULE: Purpose = Purpose {
 };
 
 /// One of the schedule files of a directory.
-pub(super) const PART: Purpose = Purpose {
+pub(super) const PART: SourcePurpose = SourcePurpose {
     most: MAX_BYTES,
     missing: "create what the name leads to, or remove the name",
     not_a_file: "of a directory every name that ends in `.yaml` is a schedule file: give this one another name",
@@ -44,7 +44,7 @@ pub(super) const PART: Purpose = Purpose {
 };
 
 /// A file that a calendar names.
-pub(super) const CALENDAR: Purpose = Purpose {
+pub(super) const CALENDAR: SourcePurpose = SourcePurpose {
     most: MAX_CALENDAR_BYTES,
     missing: "create the file, or name another one: a path that is not absolute begins beside the schedule file",
     not_a_file: "name a regular file",
@@ -122,7 +122,7 @@ pub(super) fn too_large_together() -> Problem {
 }
 
 /// Reads the file's bytes.
-pub(super) fn read(path: &Path, purpose: &Purpose) -> Result<Vec<u8>, Problem> {
+pub(super) fn read(path: &Path, purpose: &SourcePurpose) -> Result<Vec<u8>, Problem> {
     // Without NONBLOCK, opening a FIFO that nobody writes to would wait forever.
     let nonblock = OFlags::NONBLOCK.bits() as i32;
     let file = OpenOptions::new()
@@ -151,7 +151,7 @@ fn not_text(span: Range<usize>, message: String, help: &str) -> Problem {
     Problem { code: Code::NotText, span: Some(span), message, help: help.into(), related: None }
 }
 
-fn unreadable(error: &io::Error, purpose: &Purpose) -> Problem {
+fn unreadable(error: &io::Error, purpose: &SourcePurpose) -> Problem {
     let (message, help) = match error.kind() {
         io::ErrorKind::NotFound => ("there is no such file".into(), purpose.missing),
         io::ErrorKind::PermissionDenied => {
@@ -165,7 +165,7 @@ fn unreadable(error: &io::Error, purpose: &Purpose) -> Problem {
     Problem { code: Code::Unreadable, span: None, message, help: help.into(), related: None }
 }
 
-fn not_a_file(what: &str, purpose: &Purpose) -> Problem {
+fn not_a_file(what: &str, purpose: &SourcePurpose) -> Problem {
     Problem {
         code: Code::Unreadable,
         span: None,
@@ -175,7 +175,7 @@ fn not_a_file(what: &str, purpose: &Purpose) -> Problem {
     }
 }
 
-fn too_large(purpose: &Purpose) -> Problem {
+fn too_large(purpose: &SourcePurpose) -> Problem {
     Problem {
         code: Code::TooLarge,
         span: None,

@@ -20,12 +20,12 @@ use super::place::{Locator, Place};
 pub(super) struct Sources {
     /// The schedule file, or the directory, by which the whole schedule is named.
     name: Arc<str>,
-    pieces: Vec<Piece>,
+    pieces: Vec<SourcePiece>,
 }
 
 /// One file's text.
 #[derive(Clone)]
-struct Piece {
+struct SourcePiece {
     /// Path of the file in diagnostics.
     path: Arc<str>,
     /// The position of its first byte.
@@ -49,7 +49,7 @@ impl Sources {
     /// Adds a text, and returns the position of its first byte.
     pub fn add(&mut self, path: &str, text: &str) -> usize {
         let base = self.pieces.last().map_or(0, |last| last.base + last.text.len() + 1);
-        self.pieces.push(Piece { path: path.into(), base, text: text.into() });
+        self.pieces.push(SourcePiece { path: path.into(), base, text: text.into() });
         base
     }
 

@@ -16,19 +16,19 @@ use super::words::{Word, nearest};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: Box<str>,
-    pieces: Box<[Piece]>,
+    pieces: Box<[TemplatePiece]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     /// Sent as written.
     Text(Box<str>),
-    Field(Field),
+    Field(TemplateField),
 }
 
 /// The fields that a template may have. Dates and times are those of the entry's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum TemplateField {
     /// `2026-10-25T01:30:00+01:00`.
     ScheduledAt,
     /// `2026-10-25`.
@@ -41,13 +41,13 @@ pub(super) enum Field {
     Entry,
 }
 
-impl Word for Field {
+impl Word for TemplateField {
     const ALL: &'static [(&'static str, Self)] = &[
-        ("scheduled_at", Field::ScheduledAt),
-        ("date", Field::Date),
-        ("time", Field::Time),
-        ("unix", Field::Unix),
-        ("entry", Field::Entry),
+        ("scheduled_at", TemplateField::ScheduledAt),
+        ("date", TemplateField::Date),
+        ("time", TemplateField::Time),
+        ("unix", TemplateField::Unix),
+        ("entry", TemplateField::Entry),
     ];
 }
 
@@ -82,14 +82,14 @@ impl Template {
                 });
             };
             if !plain.is_empty() {
-                pieces.push(Piece::Text(std::mem::take(&mut plain).into()));
+                pieces.push(TemplatePiece::Text(std::mem::take(&mut plain).into()));
             }
-            pieces.push(Piece::Field(field(text, inside..close)?));
+            pieces.push(TemplatePiece::Field(field(text, inside..close)?));
             at = close + 1;
         }
         plain += &text[at..];
         if !plain.is_empty() {
-            pieces.push(Piece::Text(plain.into()));
+            pieces.push(TemplatePiece::Text(plain.into()));
         }
         Ok(Template { text: text.into(), pieces: pieces.into() })
     }
@@ -107,24 +107,24 @@ impl Template {
         for piece in &self.pieces {
             // Writing to a `String` does not fail.
             let _ = match piece {
-                Piece::Text(text) => write!(args, "{text}"),
-                Piece::Field(Field::ScheduledAt) => {
+                TemplatePiece::Text(text) => write!(args, "{text}"),
+                TemplatePiece::Field(TemplateField::ScheduledAt) => {
                     write!(args, "{}", scheduled_at.display_with_offset(offset))
                 }
-                Piece::Field(Field::Date) => write!(args, "{}", local.date()),
-                Piece::Field(Field::Time) => write!(args, "{}", local.strftime("%H:%M:%S")),
-                Piece::Field(Field::Unix) => write!(args, "{}", scheduled_at.as_second()),
-                Piece::Field(Field::Entry) => write!(args, "{}", entry.name),
+                TemplatePiece::Field(TemplateField::Date) => write!(args, "{}", local.date()),
+                TemplatePiece::Field(TemplateField::Time) => write!(args, "{}", local.strftime("%H:%M:%S")),
+                TemplatePiece::Field(TemplateField::Unix) => write!(args, "{}", scheduled_at.as_second()),
+                TemplatePiece::Field(TemplateField::Entry) => write!(args, "{}", entry.name),
             };
         }
         args
     }
 }
 
-fn field(text: &str, name: Range<usize>) -> Result<Field, TemplateError> {
+fn field(text: &str, name: Range<usize>) -> Result<TemplateField, TemplateError> {
     let word = &text[name.clone()];
-    Field::of(word).ok_or_else(|| {
-        let help = match nearest(word, Field::ALL.iter().map(|(word, _)| *word)) {
+    TemplateField::of(word).ok_or_else(|| {
+        let help = match nearest(word, TemplateField::ALL.iter().map(|(word, _)| *word)) {
             Some(meant) => format!("did you mean `{{{meant}}}`? {}, and `{{{{` is a brace", fields()),
             None => format!("{}; write `{{{{` for a brace", fields()),
         };
@@ -135,7 +135,7 @@ fn field(text: &str, name: Range<usize>) -> Result<Field, TemplateError> {
 
 /// The fields in a sentence.
 fn fields() -> String {
-    let all: Vec<String> = Field::ALL.iter().map(|(word, _)| format!("`{{{word}}}`")).collect();
+    let all: Vec<String> = TemplateField::ALL.iter().map(|(word, _)| format!("`{{{word}}}`")).collect();
     format!("the fields are {}", all.join(", "))
 }
 

@@ -1,4 +1,4 @@
-//! YAML or JSON text as a tree of values, each with its place in the text.
+//! The tree of values that YAML or JSON text says, each with its place in the text.
 //!
 //! The tree holds the text's own words: a uid such as `007` or `1e10` is never turned into a
 //! number, and a key that stands twice is there twice, so that the validation can name both places.
@@ -8,21 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_yaml::options::NonFiniteFloatPolicy;
-use serde_yaml::{Budget, DuplicateKeyPolicy, Error, Location, Options, Spanned};
-
-/// Keys, values, lists and mappings in a file. A million entries have ten million; a file made of
-/// brackets alone has more, and would take gigabytes.
-const MAX_NODES: usize = 16_000_000;
-
-/// Values that aliases may add to the file's own, so that a few lines cannot expand to gigabytes.
-const MAX_ALIASED: usize = 1_000_000;
-
-/// Bytes of all scalars, those of aliases counted at each use.
-const MAX_SCALAR_BYTES: usize = 256 << 20;
-
-/// Lists and mappings within each other. The format needs five.
-const MAX_DEPTH: usize = 32;
+use serde_yaml::{Location, Spanned};
 
 /// A value and its place.
 #[derive(Debug)]
@@ -59,6 +45,10 @@ pub(super) struct Span {
 }
 
 impl Span {
+    pub fn new(start: usize, end: usize) -> Span {
+        Span { start: start.try_into().unwrap_or(u32::MAX), end: end.try_into().unwrap_or(u32::MAX) }
+    }
+
     /// The span, so many bytes further on.
     fn later(self, by: u32) -> Span {
         Span { start: self.start.saturating_add(by), end: self.end.saturating_add(by) }
@@ -72,47 +62,8 @@ impl Span {
         let span = location.span();
         let start = span.byte_offset().unwrap_or(0);
         let end = start + span.byte_len().unwrap_or(0);
-        Span { start: start.try_into().unwrap_or(u32::MAX), end: end.try_into().unwrap_or(u32::MAX) }
+        Span::new(start.try_into().unwrap_or(usize::MAX), end.try_into().unwrap_or(usize::MAX))
     }
-}
-
-/// Reads a part of a text. Aliases and `<<` are resolved. Places are those in the whole text.
-pub(super) fn parse(whole: &str, part: Range<usize>) -> Result<Node<'_>, Error> {
-    let by = u32::try_from(part.start).unwrap_or(u32::MAX);
-    let text = whole.get(part).unwrap_or_default();
-    let mut root: Node<'_> = serde_yaml::from_str_with_options(text, options())?;
-    if by > 0 {
-        root.shift(by);
-    }
-    Ok(root)
-}
-
-fn options() -> Options {
-    let mut budget = Budget::default();
-    budget.max_nodes = MAX_NODES;
-    budget.max_events = 2 * MAX_NODES;
-    budget.max_aliases = MAX_ALIASED;
-    budget.max_anchors = MAX_ALIASED;
-    budget.max_recorded_anchor_events = MAX_ALIASED;
-    budget.max_merge_keys = MAX_ALIASED;
-    budget.max_depth = MAX_DEPTH;
-    budget.max_documents = 2;
-    budget.max_total_scalar_bytes = MAX_SCALAR_BYTES;
-    // Many entries may use one anchor for their policies, so the ratio is not limited.
-    budget.enforce_alias_anchor_ratio = false;
-
-    let mut options = Options::default();
-    options.budget = Some(budget);
-    options.alias_limits.max_total_replayed_events = MAX_ALIASED;
-    options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
-    // `1e400` is a number that does not fit, and its digits are kept all the same.
-    options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
-    // `no` and `on` are words, as YAML 1.2 and every editor's schema have it.
-    options.strict_booleans = true;
-    // An entry may be called `null`.
-    options.null_as_string = true;
-    options.with_snippet = false;
-    options
 }
 
 impl<'s> Node<'s> {
@@ -137,8 +88,38 @@ impl<'s> Node<'s> {
         Some(base + part.start..base + part.end)
     }
 
-    /// Moves all places. The depth of the tree is bounded by `MAX_DEPTH`.
-    fn shift(&mut self, by: u32) {
+    /// Number of keys, values, lists and mappings.
+    pub fn count(&self) -> usize {
+        1 + match &self.kind {
+            NodeKind::List(items) => items.iter().map(Node::count).sum(),
+            NodeKind::Map(pairs) => pairs.iter().map(|(_, value)| 1 + value.count()).sum(),
+            NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number | NodeKind::Text(_) => 0,
+        }
+    }
+
+    /// Returns true for another tree of the same text that has the same values at the same places,
+    /// and its words in the text where this one has.
+    pub fn is_the_same(&self, other: &Node<'_>) -> bool {
+        let kinds = match (&self.kind, &other.kind) {
+            (NodeKind::Null, NodeKind::Null) | (NodeKind::Number, NodeKind::Number) => true,
+            (NodeKind::Bool(one), NodeKind::Bool(other)) => one == other,
+            (NodeKind::Text(one), NodeKind::Text(other)) => are_the_same(one, other),
+            (NodeKind::List(one), NodeKind::List(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_the_same(other))
+            }
+            (NodeKind::Map(one), NodeKind::Map(other)) => {
+                one.len() == other.len()
+                    && one.iter().zip(other).all(|((one_key, one), (other_key, other))| {
+                        are_the_same(&one_key.0, &other_key.0) && one.is_the_same(other)
+                    })
+            }
+            _ => false,
+        };
+        kinds && (self.at, self.used) == (other.at, other.used)
+    }
+
+    /// Moves all places. The depth of the tree is bounded by whoever made it.
+    pub fn shift(&mut self, by: u32) {
         (self.at, self.used) = (self.at.later(by), self.used.later(by));
         match &mut self.kind {
             NodeKind::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
@@ -167,6 +148,16 @@ impl Key<'_> {
             Cow::Borrowed(text) => place(source, text),
             Cow::Owned(_) => None,
         }
+    }
+}
+
+/// Returns true for words that are equal, and lie at the same place of the text or both elsewhere.
+#[expect(clippy::ptr_arg, reason = "borrowed words are told from owned ones")]
+fn are_the_same(one: &Cow<'_, str>, other: &Cow<'_, str>) -> bool {
+    match (one, other) {
+        (Cow::Borrowed(one), Cow::Borrowed(other)) => std::ptr::eq(*one, *other),
+        (Cow::Owned(one), Cow::Owned(other)) => one == other,
+        _ => false,
     }
 }
 
@@ -273,70 +264,5 @@ impl<'de> Deserialize<'de> for Key<'de> {
         }
 
         deserializer.deserialize_str(AnyKey)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A mapping's value by its key.
-    fn get<'n, 's>(node: &'n Node<'s>, key: &str) -> &'n Node<'s> {
-        match &node.kind {
-            NodeKind::Map(pairs) => &pairs.iter().find(|(k, _)| k.0 == key).expect(key).1,
-            _ => panic!("{node:?} is no mapping"),
-        }
-    }
-
-    #[test]
-    fn scalars_keep_their_words() {
-        let source =
-            "a: 007\nb: 1e10\nc: 5999763474000000\nd: 12345678901234567890123\ne: yes\nf: 'x'\ng: 1e400\n";
-        let tree = parse(source, 0..source.len()).expect("a tree");
-        for (key, words) in [
-            ("a", "007"),
-            ("b", "1e10"),
-            ("c", "5999763474000000"),
-            ("d", "12345678901234567890123"),
-            ("e", "yes"),
-            ("f", "x"),
-            ("g", "1e400"),
-        ] {
-            assert_eq!(get(&tree, key).scalar(source), Some(words));
-        }
-    }
-
-    #[test]
-    fn an_alias_has_two_places() {
-        let source = "a: &x one\nb: *x\n";
-        let tree = parse(source, 0..source.len()).expect("a tree");
-        let b = get(&tree, "b");
-        assert_eq!((&source[b.at.range()], &source[b.used.range()]), ("one", "*x"));
-    }
-
-    #[test]
-    fn a_merge_gives_way_to_the_keys_beside_it() {
-        let source = "base: &x { a: 1, b: 2 }\nuse:\n  <<: *x\n  a: 3\n";
-        let tree = parse(source, 0..source.len()).expect("a tree");
-        let merged = get(&tree, "use");
-        assert_eq!(get(merged, "a").scalar(source), Some("3"));
-        assert_eq!(get(merged, "b").scalar(source), Some("2"));
-    }
-
-    #[test]
-    fn repeated_keys_are_kept() {
-        let tree = parse("a: 1\na: 2\n", 0..10).expect("a tree");
-        assert!(matches!(tree.kind, NodeKind::Map(pairs) if pairs.len() == 2), "both are there");
-    }
-
-    #[test]
-    fn a_part_of_a_quoted_scalar_has_a_place() {
-        let source = "cron: \"61 * * * *\"\n";
-        let tree = parse(source, 0..source.len()).expect("a tree");
-        let part = get(&tree, "cron").part(source, 0..2).expect("a place");
-        assert_eq!(&source[part], "61");
-        let escaped = "cron: \"61\\t* * * *\"\n";
-        let tree = parse(escaped, 0..escaped.len()).expect("a tree");
-        assert_eq!(get(&tree, "cron").part(escaped, 0..2), None);
     }
 }

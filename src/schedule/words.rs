@@ -24,7 +24,7 @@ pub(super) trait Word: Copy + PartialEq + 'static {
 }
 
 /// A word that is a key of a mapping.
-pub(super) trait Key: Word {
+pub(super) trait MappingKey: Word {
     /// The mapping's name in messages.
     const OF: &'static str;
 

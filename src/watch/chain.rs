@@ -11,7 +11,7 @@ const MOST_LINKS: usize = 40;
 
 /// A name in a directory. Who changes what it stands for may change what the path leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct ChainLink {
     /// Without symbolic links in it.
     pub(super) directory: PathBuf,
     pub(super) name: OsString,
@@ -19,7 +19,7 @@ pub(super) struct Link {
     pub(super) last: bool,
 }
 
-impl Link {
+impl ChainLink {
     /// Whether it is the file itself, and no directory of files.
     pub(super) fn is_file(&self) -> bool {
         self.last && !self.directory.join(&self.name).is_dir()
@@ -27,7 +27,7 @@ impl Link {
 }
 
 /// Every name that leads to the file, in the order in which they are met.
-pub(super) fn of(path: &Path) -> io::Result<Vec<Link>> {
+pub(super) fn of(path: &Path) -> io::Result<Vec<ChainLink>> {
     let path = std::path::absolute(path)?;
     let mut rest: VecDeque<PathBuf> = parts(&path).collect();
     let mut at = PathBuf::new();
@@ -42,7 +42,7 @@ pub(super) fn of(path: &Path) -> io::Result<Vec<Link>> {
                 let next = at.join(name);
                 let target = std::fs::read_link(&next).ok().filter(|_| links < MOST_LINKS);
                 let last = rest.is_empty() && target.is_none();
-                chain.push(Link { directory: at.clone(), name: name.to_owned(), last });
+                chain.push(ChainLink { directory: at.clone(), name: name.to_owned(), last });
                 match target {
                     Some(target) => {
                         links += 1;

@@ -12,7 +12,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 use tokio::io::unix::AsyncFd;
 
-use super::chain::{self, Link};
+use super::chain::{self, ChainLink};
 use crate::schedule::EXTENSION;
 
 /// The path may be changed while it is followed. After so many tries the last one counts.
@@ -80,18 +80,18 @@ impl Hint {
 #[derive(Debug)]
 pub(super) struct Watches {
     inotify: AsyncFd<OwnedFd>,
-    names: HashMap<i32, Names>,
+    names: HashMap<i32, FileNames>,
 }
 
 /// The names of a directory that matter.
 #[derive(Debug, Default)]
-struct Names {
+struct FileNames {
     listed: Vec<OsString>,
     /// Every name of a schedule file matters: one that appears belongs to the schedule.
     schedule_files: bool,
 }
 
-impl Names {
+impl FileNames {
     fn has(&self, name: &OsStr) -> bool {
         let is_schedule = || Path::new(name).extension().is_some_and(|end| end == EXTENSION);
         self.listed.iter().any(|known| known == name) || self.schedule_files && is_schedule()
@@ -114,9 +114,9 @@ impl Watches {
         Watches::on(&last, &directories)
     }
 
-    fn on(chains: &[Vec<Link>], directories: &[&PathBuf]) -> Result<Watches, WatchError> {
+    fn on(chains: &[Vec<ChainLink>], directories: &[&PathBuf]) -> Result<Watches, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
-        let mut names: HashMap<i32, Names> = HashMap::new();
+        let mut names: HashMap<i32, FileNames> = HashMap::new();
         // The kernel keeps one watch for each directory, with the flags that were given last.
         let with_content: HashSet<&Path> =
             chains.iter().flatten().filter(|link| link.is_file()).map(|link| &*link.directory).collect();
@@ -169,7 +169,7 @@ impl Watches {
 }
 
 /// Takes what has happened. `None` when nothing of it matters.
-fn read(inotify: &OwnedFd, names: &HashMap<i32, Names>) -> Option<Hint> {
+fn read(inotify: &OwnedFd, names: &HashMap<i32, FileNames>) -> Option<Hint> {
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut events = Reader::new(inotify, &mut buffer);
     let mut hint = None;
@@ -192,7 +192,7 @@ fn read(inotify: &OwnedFd, names: &HashMap<i32, Names>) -> Option<Hint> {
 
 /// Returns true when an event concerns the path. An event without a name concerns a whole
 /// directory, or reports that other events were lost.
-fn concerns(names: &HashMap<i32, Names>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
+fn concerns(names: &HashMap<i32, FileNames>, watch: i32, name: Option<&std::ffi::CStr>) -> bool {
     let Some(name) = name else { return true };
     let name = OsStr::from_bytes(name.to_bytes());
     names.get(&watch).is_none_or(|names| names.has(name))

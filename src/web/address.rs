@@ -17,31 +17,31 @@ const MODE: u32 = 0o660;
 
 /// A place to listen at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
+pub enum WebAddress {
     /// An address of this machine, and a port.
     Tcp(SocketAddr),
     /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-impl FromStr for Address {
+impl FromStr for WebAddress {
     type Err = String;
 
     /// Reads `unix:/PATH`, `ADDRESS:PORT`, or `PORT`, which is on loopback.
-    fn from_str(text: &str) -> Result<Address, String> {
+    fn from_str(text: &str) -> Result<WebAddress, String> {
         match text.strip_prefix("unix:") {
-            Some(path) if Path::new(path).is_absolute() => Ok(Address::Unix(path.into())),
+            Some(path) if Path::new(path).is_absolute() => Ok(WebAddress::Unix(path.into())),
             Some(_) => Err("write the whole path of the socket, as unix:/run/stackcron/page.sock".to_owned()),
-            None => listen::parse(text).map(Address::Tcp),
+            None => listen::parse(text).map(WebAddress::Tcp),
         }
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for WebAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            WebAddress::Tcp(address) => address.fmt(f),
+            WebAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -69,15 +69,15 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is in use, or not one of this machine's, or the file is no socket.
-    pub(super) fn bind(address: &Address) -> io::Result<(Listener, Address)> {
+    pub(super) fn bind(address: &WebAddress) -> io::Result<(Listener, WebAddress)> {
         match address {
-            Address::Tcp(address) => {
+            WebAddress::Tcp(address) => {
                 let listener = TcpListener::bind(address)?;
                 listener.set_nonblocking(true)?;
                 let address = listener.local_addr()?;
-                Ok((Listener::Tcp(listener), Address::Tcp(address)))
+                Ok((Listener::Tcp(listener), WebAddress::Tcp(address)))
             }
-            Address::Unix(path) => {
+            WebAddress::Unix(path) => {
                 remove_dead(path)?;
                 let listener = UnixListener::bind(path)?;
                 let file = SocketFile(path.clone());
@@ -113,17 +113,17 @@ mod tests {
         for (text, address) in
             [("9066", "127.0.0.1:9066"), ("[::]:0", "[::]:0"), ("unix:/run/page.sock", "unix:/run/page.sock")]
         {
-            assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(address));
+            assert_eq!(text.parse::<WebAddress>().map(|address| address.to_string()).as_deref(), Ok(address));
         }
         for text in ["unix:page.sock", "unix:", "example.com:80"] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<WebAddress>().is_err(), "{text}");
         }
     }
 
     #[test]
     fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
         let place = tempfile::tempdir().expect("a directory");
-        let address = Address::Unix(place.path().join("page.sock"));
+        let address = WebAddress::Unix(place.path().join("page.sock"));
         let first = Listener::bind(&address).expect("it listens");
         let error = Listener::bind(&address).expect_err("in use");
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
@@ -133,7 +133,7 @@ mod tests {
         let again = Listener::bind(&address).expect("the dead one is replaced");
         drop(again);
         assert!(!place.path().join("page.sock").exists(), "its file is gone with it");
-        let other = Address::Unix(place.path().join("other"));
+        let other = WebAddress::Unix(place.path().join("other"));
         fs::write(place.path().join("other"), "mine").expect("written");
         assert!(Listener::bind(&other).is_err(), "a file of somebody's is left alone");
     }

@@ -24,7 +24,7 @@ const TOTAL: HeaderName = HeaderName::from_static("x-total-count");
 
 /// An answer that is kept for every client that asks for it.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct KeptAnswer {
     content_type: &'static str,
     body: Vec<u8>,
     tag: String,
@@ -36,7 +36,7 @@ pub(super) struct Answer {
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum WebRefusal {
     /// The query is wrong.
     #[error(transparent)]
     Query(#[from] QueryError),
@@ -63,53 +63,56 @@ pub(super) enum Refusal {
     Failed,
 }
 
-impl From<StatusError> for Refusal {
-    fn from(error: StatusError) -> Refusal {
+impl From<StatusError> for WebRefusal {
+    fn from(error: StatusError) -> WebRefusal {
         match error {
-            StatusError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
-            StatusError::Ask(error) => Refusal::Ask(error),
+            StatusError::UnknownEntry(unknown) => WebRefusal::UnknownEntry(unknown),
+            StatusError::Ask(error) => WebRefusal::Ask(error),
         }
     }
 }
 
 /// An error as JSON. The keys are an interface.
 #[derive(Serialize)]
-struct Told {
+struct ErrorRecord {
     error: String,
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for WebRefusal {
     fn into_response(self) -> Response {
         let status = match self {
-            Refusal::Query(_) => StatusCode::BAD_REQUEST,
-            Refusal::UnknownEntry(_) => StatusCode::NOT_FOUND,
+            WebRefusal::Query(_) => StatusCode::BAD_REQUEST,
+            WebRefusal::UnknownEntry(_) => StatusCode::NOT_FOUND,
             // Not an error: a browser would tell one in its console.
-            Refusal::Later(_) => StatusCode::ACCEPTED,
-            Refusal::Ask(_) | Refusal::Journal(_) | Refusal::Hangs(_) | Refusal::Busy => {
+            WebRefusal::Later(_) => StatusCode::ACCEPTED,
+            WebRefusal::Ask(_) | WebRefusal::Journal(_) | WebRefusal::Hangs(_) | WebRefusal::Busy => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Refusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            WebRefusal::Failed => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let mut response = (status, axum::Json(Told { error: self.to_string() })).into_response();
-        if matches!(self, Refusal::Later(_) | Refusal::Busy) {
+        let mut response = (status, axum::Json(ErrorRecord { error: self.to_string() })).into_response();
+        if matches!(self, WebRefusal::Later(_) | WebRefusal::Busy) {
             response.headers_mut().insert(header::RETRY_AFTER, AGAIN_AFTER);
         }
         response
     }
 }
 
-impl Answer {
+impl KeptAnswer {
     /// Records as JSON. `same`: what is equal as long as the answer tells nothing new, if it is not
     /// the answer itself.
-    pub(super) fn json<S: Serialize>(records: &impl Serialize, same: Option<&S>) -> Result<Answer, Refusal> {
-        let body = serde_json::to_vec(records).map_err(|_| Refusal::Failed)?;
-        let same = same.map(serde_json::to_vec).transpose().map_err(|_| Refusal::Failed)?;
+    pub(super) fn json<S: Serialize>(
+        records: &impl Serialize,
+        same: Option<&S>,
+    ) -> Result<KeptAnswer, WebRefusal> {
+        let body = serde_json::to_vec(records).map_err(|_| WebRefusal::Failed)?;
+        let same = same.map(serde_json::to_vec).transpose().map_err(|_| WebRefusal::Failed)?;
         let tag = tag(same.as_deref().unwrap_or(&body));
-        Ok(Answer { content_type: "application/json", body, tag, next: None, total: None })
+        Ok(KeptAnswer { content_type: "application/json", body, tag, next: None, total: None })
     }
 
     /// Records that a command has printed, one a line, as an array.
-    pub(super) fn lines(lines: &[u8]) -> Answer {
+    pub(super) fn lines(lines: &[u8]) -> KeptAnswer {
         let mut body = Vec::with_capacity(lines.len() + 2);
         body.push(b'[');
         for (place, line) in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
@@ -119,13 +122,13 @@ impl Answer {
             body.extend_from_slice(line);
         }
         body.push(b']');
-        Answer::bytes("application/json", body)
+        KeptAnswer::bytes("application/json", body)
     }
 
     /// An answer of another kind.
-    pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> Answer {
+    pub(super) fn bytes(content_type: &'static str, body: Vec<u8>) -> KeptAnswer {
         let tag = tag(&body);
-        Answer { content_type, body, tag, next: None, total: None }
+        KeptAnswer { content_type, body, tag, next: None, total: None }
     }
 
     /// The bytes of its body.
@@ -134,17 +137,17 @@ impl Answer {
     }
 
     /// Tells the query that goes on where this answer ends.
-    pub(super) fn followed_by(self, next: Option<String>) -> Answer {
-        Answer { next, ..self }
+    pub(super) fn followed_by(self, next: Option<String>) -> KeptAnswer {
+        KeptAnswer { next, ..self }
     }
 
     /// Tells how many records there are in all.
-    pub(super) fn of(self, total: usize) -> Answer {
-        Answer { total: Some(total), ..self }
+    pub(super) fn of(self, total: usize) -> KeptAnswer {
+        KeptAnswer { total: Some(total), ..self }
     }
 
     /// The answer to a request with these headers.
-    pub(super) fn respond(self: &Arc<Answer>, headers: &HeaderMap) -> Response {
+    pub(super) fn respond(self: &Arc<KeptAnswer>, headers: &HeaderMap) -> Response {
         let mut response = match is_known(&self.tag, headers) {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => ([(header::CONTENT_TYPE, self.content_type)], self.body.clone()).into_response(),
@@ -184,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_a_client_has_is_not_sent_again() {
-        let answer = Arc::new(Answer::lines(b"{\"a\":1}\n{\"a\":2}\n"));
+        let answer = Arc::new(KeptAnswer::lines(b"{\"a\":1}\n{\"a\":2}\n"));
         assert_eq!(answer.body, b"[{\"a\":1},\n{\"a\":2}]");
         let ask = |known: &str| {
             let headers = HeaderMap::from_iter([(
@@ -198,6 +201,6 @@ mod tests {
             assert_eq!(ask(&known), StatusCode::NOT_MODIFIED, "{known}");
         }
         assert_eq!(ask("\"x\""), StatusCode::OK);
-        assert_eq!(Answer::lines(b"").body, b"[]");
+        assert_eq!(KeptAnswer::lines(b"").body, b"[]");
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use super::answer::Answer;
+use super::answer::KeptAnswer;
 use super::script;
 
 /// A file of the page.
-struct File {
+struct AssetFile {
     name: &'static str,
     content_type: &'static str,
     text: &'static str,
@@ -19,7 +19,7 @@ const SVG: &str = "image/svg+xml";
 
 macro_rules! files {
     ($($name:literal: $content_type:ident),+ $(,)?) => {
-        const FILES: &[File] = &[$(File {
+        const FILES: &[AssetFile] = &[$(AssetFile {
             name: $name,
             content_type: $content_type,
             text: include_str!(concat!("assets/", $name)),
@@ -59,13 +59,14 @@ files! {
 }
 
 /// The answers with each file.
-static ANSWERS: LazyLock<Vec<(&str, Arc<Answer>)>> = LazyLock::new(|| {
-    let answer =
-        |file: &File| (file.name, Arc::new(Answer::bytes(file.content_type, file.served().into_bytes())));
+static ANSWERS: LazyLock<Vec<(&str, Arc<KeptAnswer>)>> = LazyLock::new(|| {
+    let answer = |file: &AssetFile| {
+        (file.name, Arc::new(KeptAnswer::bytes(file.content_type, file.served().into_bytes())))
+    };
     FILES.iter().map(answer).collect()
 });
 
-impl File {
+impl AssetFile {
     /// The file as it is served.
     fn served(&self) -> String {
         match self.content_type == SCRIPT && !self.name.starts_with("uplot.") {
@@ -76,7 +77,7 @@ impl File {
 }
 
 /// The file of a name.
-pub(super) fn find(name: &str) -> Option<&'static Arc<Answer>> {
+pub(super) fn find(name: &str) -> Option<&'static Arc<KeptAnswer>> {
     ANSWERS.iter().find(|(known, _)| *known == name).map(|(_, answer)| answer)
 }
 
@@ -95,11 +96,11 @@ mod tests {
     /// Most bytes of the page's own scripts.
     const MOST_SCRIPT: usize = 70_000;
 
-    fn size(wanted: impl Fn(&File) -> bool) -> usize {
+    fn size(wanted: impl Fn(&AssetFile) -> bool) -> usize {
         FILES.iter().filter(|file| wanted(file)).map(|file| file.served().len()).sum()
     }
 
-    fn is_vendored(file: &File) -> bool {
+    fn is_vendored(file: &AssetFile) -> bool {
         file.name.starts_with("uplot.")
     }
 

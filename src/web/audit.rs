@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
 use crate::audit::{Audit, Counts, Plan, Scope, Verdict};
@@ -20,11 +20,11 @@ use crate::schedule::Schedule;
 /// The span that is judged.
 const SPAN: SignedDuration = SignedDuration::from_hours(24);
 
-pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     Query::parse(query, &[])?;
     let (schedule, now) = (site.schedule(), Timestamp::now());
     let counts = site.audit(move |journal| audited(journal, &schedule, now)).await??;
-    Answer::json(&summary(&counts, Some(now)), Some(&summary(&counts, None)))
+    KeptAnswer::json(&summary(&counts, Some(now)), Some(&summary(&counts, None)))
 }
 
 fn audited(journal: &Location, schedule: &Schedule, now: Timestamp) -> Result<Counts, JournalError> {

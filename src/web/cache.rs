@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 
 /// Answers that are kept. Each client asks for a handful.
 const MOST_KEPT: usize = 128;
@@ -36,15 +36,15 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(20);
 pub(super) const LONGEST_KEY: usize = 4 << 10;
 
 /// An answer, and until when it is good.
-type Kept = Option<(Instant, Arc<Answer>)>;
+type CachedAnswer = Option<(Instant, Arc<KeptAnswer>)>;
 
 /// The place of one question's answer. Held while the answer is made.
-type Slot = Arc<tokio::sync::Mutex<Kept>>;
+type CacheSlot = Arc<tokio::sync::Mutex<CachedAnswer>>;
 
 /// Questions and their answers.
 #[derive(Default)]
 pub(super) struct Cache {
-    slots: Mutex<HashMap<String, Slot>>,
+    slots: Mutex<HashMap<String, CacheSlot>>,
 }
 
 impl Cache {
@@ -55,9 +55,9 @@ impl Cache {
         question: String,
         good_for: Duration,
         make: impl FnOnce() -> F,
-    ) -> Result<Arc<Answer>, Refusal>
+    ) -> Result<Arc<KeptAnswer>, WebRefusal>
     where
-        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+        F: Future<Output = Result<KeptAnswer, WebRefusal>> + Send + 'static,
     {
         self.answer_within(ANSWERED_WITHIN, question, good_for, make).await
     }
@@ -68,9 +68,9 @@ impl Cache {
         question: String,
         good_for: Duration,
         make: impl FnOnce() -> F,
-    ) -> Result<Arc<Answer>, Refusal>
+    ) -> Result<Arc<KeptAnswer>, WebRefusal>
     where
-        F: Future<Output = Result<Answer, Refusal>> + Send + 'static,
+        F: Future<Output = Result<KeptAnswer, WebRefusal>> + Send + 'static,
     {
         let answer = async {
             let mut kept = self.slot(question).lock_owned().await;
@@ -87,16 +87,17 @@ impl Cache {
                 *kept = Some((Instant::now() + good_for, Arc::clone(&answer)));
                 Ok(answer)
             });
-            made.await.unwrap_or(Err(Refusal::Failed))
+            made.await.unwrap_or(Err(WebRefusal::Failed))
         };
-        timeout(within, answer).await.unwrap_or(Err(Refusal::Later(within.as_secs())))
+        timeout(within, answer).await.unwrap_or(Err(WebRefusal::Later(within.as_secs())))
     }
 
-    fn slot(&self, question: String) -> Slot {
+    fn slot(&self, question: String) -> CacheSlot {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         if !slots.contains_key(&question) && is_full(&slots) {
             let now = Instant::now();
-            let is_good = |kept: &Kept| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
+            let is_good =
+                |kept: &CachedAnswer| kept.as_ref().is_some_and(|(good_until, _)| now < *good_until);
             // A slot that cannot be locked is being filled.
             slots.retain(|_, slot| slot.try_lock().map_or(true, |kept| is_good(&kept)));
             if is_full(&slots) {
@@ -108,8 +109,8 @@ impl Cache {
 }
 
 /// Whether there is no room for one more.
-fn is_full(slots: &HashMap<String, Slot>) -> bool {
-    let bytes = |slot: &Slot| {
+fn is_full(slots: &HashMap<String, CacheSlot>) -> bool {
+    let bytes = |slot: &CacheSlot| {
         let kept = slot.try_lock().ok();
         kept.and_then(|kept| kept.as_ref().map(|(_, answer)| answer.len())).unwrap_or(0)
     };
@@ -131,7 +132,7 @@ mod tests {
                 let make = || async move {
                     tokio::task::yield_now().await;
                     made.fetch_add(1, Relaxed);
-                    Ok(Answer::lines(b"{}"))
+                    Ok(KeptAnswer::lines(b"{}"))
                 };
                 cache.answer("/status".to_owned(), good_for, make).await.expect("an answer");
             }
@@ -140,7 +141,7 @@ mod tests {
         tokio::join!(ask(long), ask(long), ask(long));
         assert_eq!(made.load(Relaxed), 1, "three ask for one");
         for n in 0..2 * MOST_KEPT {
-            let make = || async { Ok(Answer::lines(b"{}")) };
+            let make = || async { Ok(KeptAnswer::lines(b"{}")) };
             cache.answer(n.to_string(), Duration::ZERO, make).await.expect("an answer");
         }
         assert!(cache.slots.lock().expect("a lock").len() <= MOST_KEPT);
@@ -150,7 +151,7 @@ mod tests {
     async fn large_answers_are_not_kept_without_a_bound() {
         let cache = Cache::default();
         for n in 0..20 {
-            let make = || async { Ok(Answer::lines(&vec![b'x'; 3 << 20])) };
+            let make = || async { Ok(KeptAnswer::lines(&vec![b'x'; 3 << 20])) };
             cache.answer(n.to_string(), Duration::from_secs(3600), make).await.expect("an answer");
         }
         assert!(cache.slots.lock().expect("a lock").len() < 12);
@@ -165,12 +166,12 @@ mod tests {
             let make = move || async move {
                 made.fetch_add(1, Relaxed);
                 ends.notified().await;
-                Ok(Answer::lines(b"{}"))
+                Ok(KeptAnswer::lines(b"{}"))
             };
             cache.answer_within(within, "/forecast".to_owned(), Duration::from_secs(3600), make)
         };
         for _ in 0..2 {
-            assert!(matches!(ask(Duration::from_millis(10)).await, Err(Refusal::Later(_))));
+            assert!(matches!(ask(Duration::from_millis(10)).await, Err(WebRefusal::Later(_))));
         }
         ends.notify_one();
         assert!(ask(ANSWERED_WITHIN).await.is_ok());
@@ -181,8 +182,8 @@ mod tests {
     async fn a_refusal_is_not_kept() {
         let cache = Cache::default();
         let long = Duration::from_secs(3600);
-        let refused = cache.answer("/why".to_owned(), long, || async { Err(Refusal::Failed) }).await;
+        let refused = cache.answer("/why".to_owned(), long, || async { Err(WebRefusal::Failed) }).await;
         assert!(refused.is_err());
-        assert!(cache.answer("/why".to_owned(), long, || async { Ok(Answer::lines(b"")) }).await.is_ok());
+        assert!(cache.answer("/why".to_owned(), long, || async { Ok(KeptAnswer::lines(b"")) }).await.is_ok());
     }
 }

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
 use crate::journal::{Filter, Location};
@@ -47,7 +47,7 @@ const LINE: usize = 75;
 /// The type of the file.
 const TYPE: &str = "text/calendar; charset=utf-8";
 
-pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "stack", "days"])?;
     let names: Vec<String> = query.all("entry").map(str::to_owned).collect();
     let stack = query.one("stack")?.map(str::to_owned);
@@ -67,7 +67,7 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
         let now = Timestamp::now();
         Ok::<_, entries::UnknownEntry>(write(&part, &runs, now, days))
     });
-    Ok(Answer::bytes(TYPE, written.await??.into_bytes()))
+    Ok(KeptAnswer::bytes(TYPE, written.await??.into_bytes()))
 }
 
 /// The median run time of each entry, as far as the newest records tell.
@@ -117,7 +117,7 @@ fn write(schedule: &Schedule, runs: &HashMap<String, SignedDuration>, now: Times
             }
         }
     }
-    let mut file = File::begin(now);
+    let mut file = CalendarFile::begin(now);
     let mut events = 0;
     for ((day, _), (entry, instants, count)) in &by_day {
         if *count > MOST_A_DAY {
@@ -136,16 +136,16 @@ fn write(schedule: &Schedule, runs: &HashMap<String, SignedDuration>, now: Times
 }
 
 /// The file as far as it is written.
-struct File {
+struct CalendarFile {
     text: String,
     stamp: String,
 }
 
-impl File {
-    fn begin(now: Timestamp) -> File {
+impl CalendarFile {
+    fn begin(now: Timestamp) -> CalendarFile {
         // The hour: a file that tells nothing new is the same file.
         let hour = Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(3600)).unwrap_or(now);
-        let mut file = File { text: String::new(), stamp: utc(hour) };
+        let mut file = CalendarFile { text: String::new(), stamp: utc(hour) };
         for line in [
             "BEGIN:VCALENDAR",
             "VERSION:2.0",
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn long_lines_are_folded_between_letters() {
-        let mut file = File { text: String::new(), stamp: String::new() };
+        let mut file = CalendarFile { text: String::new(), stamp: String::new() };
         let line = format!("SUMMARY:{}", "é".repeat(100));
         file.line(&line);
         assert!(file.text.split("\r\n").all(|line| line.len() <= LINE), "{}", file.text);

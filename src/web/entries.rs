@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
-use crate::cli::why::Policies;
+use crate::cli::why::EntryPolicies;
 use crate::control::EntryStatus;
 use crate::schedule::{End, Entry, Expression, Schedule};
 
@@ -25,35 +25,35 @@ struct EntryRecord {
     #[serde(flatten)]
     status: EntryStatus,
     #[serde(flatten)]
-    plan: Plan,
+    plan: EntryPlan,
 }
 
 /// When an entry is due, and its policies.
 #[derive(Clone, Serialize)]
-struct Plan {
+struct EntryPlan {
     cron: Vec<String>,
     /// Each expression in words. `None`: it is of no common kind.
     words: Vec<Option<String>>,
     /// The entry whose end makes this one due.
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<Upstream>,
+    after: Option<EntryUpstream>,
     /// The entries that are due when this one has ended.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     then: Vec<String>,
-    policies: Policies,
+    policies: EntryPolicies,
 }
 
 /// The entry that another one comes after, and how its action has to end.
 #[derive(Clone, Serialize)]
-struct Upstream {
+struct EntryUpstream {
     entry: String,
     /// `success`, `failure` or `end`.
     on: &'static str,
 }
 
-impl Plan {
-    fn of(entry: &Entry) -> Plan {
-        let after = entry.after.as_ref().map(|after| Upstream {
+impl EntryPlan {
+    fn of(entry: &Entry) -> EntryPlan {
+        let after = entry.after.as_ref().map(|after| EntryUpstream {
             entry: after.entry.to_string(),
             on: match after.on {
                 End::Success => "success",
@@ -61,18 +61,18 @@ impl Plan {
                 End::End => "end",
             },
         });
-        Plan {
+        EntryPlan {
             after,
             then: Vec::new(),
             cron: entry.cron.iter().map(|expression| expression.as_str().to_owned()).collect(),
             words: entry.cron.iter().map(Expression::in_words).collect(),
-            policies: Policies::of(entry),
+            policies: EntryPolicies::of(entry),
         }
     }
 }
 
 /// The entries that a request selects.
-struct Wanted {
+struct EntriesQuery {
     names: Vec<String>,
     /// A part of the name, the stack or the job, in small letters.
     part: String,
@@ -82,7 +82,7 @@ struct Wanted {
     most: usize,
 }
 
-impl Wanted {
+impl EntriesQuery {
     fn admits(&self, entry: &Entry) -> bool {
         let has = |text: &str| text.to_ascii_lowercase().contains(&self.part);
         (self.names.is_empty() || self.names.iter().any(|name| name == entry.name.as_str()))
@@ -94,7 +94,7 @@ impl Wanted {
     }
 
     /// A page of plans by name, how many entries there are on all pages, and whether others follow.
-    fn page(&self, schedule: &Schedule) -> (BTreeMap<String, Plan>, usize, bool) {
+    fn page(&self, schedule: &Schedule) -> (BTreeMap<String, EntryPlan>, usize, bool) {
         let mut found: Vec<&Entry> =
             schedule.entries.iter().map(|entry| &**entry).filter(|entry| self.admits(entry)).collect();
         let total = found.len();
@@ -106,8 +106,8 @@ impl Wanted {
             found.select_nth_unstable_by(self.most - 1, |a, b| a.name.cmp(&b.name));
         }
         found.truncate(self.most);
-        let mut plans: BTreeMap<String, Plan> =
-            found.into_iter().map(|entry| (entry.name.to_string(), Plan::of(entry))).collect();
+        let mut plans: BTreeMap<String, EntryPlan> =
+            found.into_iter().map(|entry| (entry.name.to_string(), EntryPlan::of(entry))).collect();
         for entry in &schedule.entries {
             if let Some(plan) = entry.after.as_ref().and_then(|after| plans.get_mut(after.entry.as_str())) {
                 plan.then.push(entry.name.to_string());
@@ -117,9 +117,9 @@ impl Wanted {
     }
 }
 
-pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "q", "stack", "after", "limit"])?;
-    let wanted = Wanted {
+    let wanted = EntriesQuery {
         names: query.all("entry").map(str::to_owned).collect(),
         part: query.one("q")?.unwrap_or_default().to_ascii_lowercase(),
         stack: query.one("stack")?.map(str::to_owned),
@@ -138,5 +138,5 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
             of_entries.filter_map(record).collect()
         }
     };
-    Ok(Answer::json::<()>(&records, None)?.of(total).followed_by(next))
+    Ok(KeptAnswer::json::<()>(&records, None)?.of(total).followed_by(next))
 }

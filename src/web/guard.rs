@@ -59,7 +59,7 @@ impl FromStr for HostName {
 
 /// The way by which a connection came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum CameBy {
     /// Over TCP, to this address of the machine.
     At(IpAddr),
     /// Through the Unix socket, which no browser can use. The proxy in front knows its names.
@@ -72,7 +72,7 @@ pub(super) enum Came {
 #[derive(Clone, Debug)]
 pub(super) struct Guard {
     pub(super) names: Arc<[HostName]>,
-    pub(super) came: Came,
+    pub(super) came: CameBy,
 }
 
 /// Refuses what may not be asked, and puts the headers on what is answered.
@@ -105,7 +105,7 @@ impl Guard {
     /// Returns true when the request's `Host` is one of this page's. `in_uri` is the host of a
     /// request line that has a whole URL.
     fn admits(&self, in_uri: Option<&str>, headers: &HeaderMap) -> bool {
-        if self.came == Came::BySocket {
+        if self.came == CameBy::BySocket {
             return true;
         }
         let mut hosts = headers.get_all(header::HOST).iter();
@@ -128,7 +128,7 @@ impl Guard {
     }
 
     fn is_at(&self, ip: IpAddr) -> bool {
-        matches!(self.came, Came::At(local) if local.to_canonical() == ip.to_canonical())
+        matches!(self.came, CameBy::At(local) if local.to_canonical() == ip.to_canonical())
     }
 }
 
@@ -159,7 +159,7 @@ fn bare(name: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn admits(came: Came, host: &str) -> bool {
+    fn admits(came: CameBy, host: &str) -> bool {
         let names: Arc<[HostName]> = [HostName("cron.example.com".to_owned())].into();
         let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(host).expect("a value"))]);
         Guard { names, came }.admits(None, &headers)
@@ -167,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_name_that_others_rebind_is_refused() {
-        let here = Came::At("192.0.2.7".parse().expect("an address"));
+        let here = CameBy::At("192.0.2.7".parse().expect("an address"));
         for host in [
             "127.0.0.1",
             "127.0.0.1:9066",
@@ -197,12 +197,12 @@ mod tests {
         ] {
             assert!(!admits(here, host), "{host}");
         }
-        assert!(admits(Came::BySocket, "whatever.example"), "the proxy knows its names");
+        assert!(admits(CameBy::BySocket, "whatever.example"), "the proxy knows its names");
     }
 
     #[test]
     fn none_and_two_hosts_are_refused() {
-        let guard = Guard { names: [].into(), came: Came::At([127, 0, 0, 1].into()) };
+        let guard = Guard { names: [].into(), came: CameBy::At([127, 0, 0, 1].into()) };
         assert!(!guard.admits(None, &HeaderMap::new()));
         let mut two = HeaderMap::new();
         two.append(header::HOST, HeaderValue::from_static("localhost"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
 use crate::cli::history::HistoryRecord;
@@ -28,7 +28,7 @@ const MOST_LOOKED_AT: usize = 100_000;
 /// A record as the command prints it, when its action ended, its upstream, and its pace by the
 /// schedule in force. Its keys are an interface.
 #[derive(Serialize)]
-struct Told<'a> {
+struct OccurrenceRecord<'a> {
     #[serde(flatten)]
     line: HistoryRecord<'a>,
     finished_at: Option<Timestamp>,
@@ -63,13 +63,13 @@ impl Pace {
 }
 
 /// The upstream and the expectation of each entry of the schedule in force that has either.
-struct Known(HashMap<EntryName, (Option<EntryName>, Option<Expectation>)>);
+struct KnownEntries(HashMap<EntryName, (Option<EntryName>, Option<Expectation>)>);
 
-impl Known {
-    fn of(schedule: &Schedule) -> Known {
+impl KnownEntries {
+    fn of(schedule: &Schedule) -> KnownEntries {
         let told = schedule.entries.iter().filter(|entry| entry.after.is_some() || entry.expect.is_some());
         let upstream = |entry: &Entry| entry.after.as_ref().map(|after| after.entry.clone());
-        Known(
+        KnownEntries(
             told.map(|entry| (entry.name.clone(), (upstream(entry), entry.expect.as_deref().copied())))
                 .collect(),
         )
@@ -77,7 +77,7 @@ impl Known {
 }
 
 /// The records that a request selects.
-struct Wanted {
+struct HistoryQuery {
     filter: Filter,
     states: Vec<State>,
     most: usize,
@@ -91,7 +91,7 @@ struct Further {
     skip: usize,
 }
 
-pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "state", "since", "until", "limit", "skip"])?;
     let entry = query.entry()?;
     let (schedule, now) = (site.schedule(), Timestamp::now());
@@ -101,7 +101,7 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
             problem: format!("write one of {}", State::ALL.map(State::as_str).join(", ")),
         })
     });
-    let wanted = Wanted {
+    let wanted = HistoryQuery {
         states: states.collect::<Result<_, _>>()?,
         most: query.number("limit", DEFAULT, MOST)?,
         skip: query.number("skip", 0, MOST_LOOKED_AT)?,
@@ -113,19 +113,19 @@ pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> 
         },
     };
     let (lines, further) =
-        site.read(move |journal| wanted.page(journal, &Known::of(&schedule), now)).await??;
+        site.read(move |journal| wanted.page(journal, &KnownEntries::of(&schedule), now)).await??;
     let next = further.map(|Further { until, skip }| {
         query.with(&[("until", Some(until.to_string())), ("skip", Some(skip.to_string()))])
     });
-    Ok(Answer::lines(&lines).followed_by(next))
+    Ok(KeptAnswer::lines(&lines).followed_by(next))
 }
 
-impl Wanted {
+impl HistoryQuery {
     /// A page of records, one a line, and where the next one begins, if there is one.
     fn page(
         &self,
         journal: &Location,
-        known: &Known,
+        known: &KnownEntries,
         now: Timestamp,
     ) -> Result<(Vec<u8>, Option<Further>), JournalError> {
         let looked_at = match self.states.is_empty() {
@@ -170,7 +170,7 @@ impl Wanted {
                 .0
                 .get(record.key.entry())
                 .map_or((None, None), |known| (known.0.as_ref().map(EntryName::as_str), known.1));
-            let told = Told {
+            let told = OccurrenceRecord {
                 line: HistoryRecord::of(record),
                 finished_at: record.finished_at,
                 after,
@@ -205,10 +205,10 @@ mod tests {
             [(1, vec![]), (2, vec![]), (3, vec![]), (5, vec![]), (35, vec![]), (2, vec![State::Due])]
         {
             let (mut told, mut wanted) =
-                (Vec::new(), Wanted { filter: Filter::default(), states, most, skip: 0 });
+                (Vec::new(), HistoryQuery { filter: Filter::default(), states, most, skip: 0 });
             loop {
                 let (lines, further) =
-                    wanted.page(&journal, &Known(HashMap::new()), Timestamp::now()).expect("a page");
+                    wanted.page(&journal, &KnownEntries(HashMap::new()), Timestamp::now()).expect("a page");
                 let page = String::from_utf8(lines).expect("text");
                 told.splice(0..0, page.lines().map(str::to_owned).collect::<Vec<_>>());
                 let Some(Further { until, skip }) = further else { break };

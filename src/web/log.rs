@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
 
-pub(super) fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "at", "format"])?;
     let entry = query.entry()?.ok_or(QueryError::Missing { key: "entry" })?;
     let at = query.instant("at", Some(&entry), &site.schedule(), Timestamp::now())?;
@@ -15,9 +15,9 @@ pub(super) fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
     if query.is_text()? {
         let lines = site.recent.text(&entry, at);
         let lines = if lines.is_empty() { elsewhere(&entry.to_string(), at) } else { lines };
-        return Ok(Answer::bytes("text/plain; charset=utf-8", lines.into_bytes()));
+        return Ok(KeptAnswer::bytes("text/plain; charset=utf-8", lines.into_bytes()));
     }
-    Ok(Answer::lines(site.recent.json(&entry, at).as_bytes()))
+    Ok(KeptAnswer::lines(site.recent.json(&entry, at).as_bytes()))
 }
 
 /// The command that finds older lines.

@@ -26,7 +26,7 @@ mod server;
 mod site;
 mod status;
 
-pub use address::Address;
+pub use address::WebAddress;
 pub use guard::HostName;
-pub use server::Server;
+pub use server::WebServer;
 pub use site::Site;

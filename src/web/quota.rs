@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
 use crate::control::ControlRequest;
@@ -30,8 +30,8 @@ pub(super) async fn watch(site: Arc<Site>) {
     }
 }
 
-pub(super) fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["account", "since"])?;
     let since = query.instant("since", None, &site.schedule(), Timestamp::now())?;
-    Answer::json::<()>(&site.samples.all(query.one("account")?, since), None)
+    KeptAnswer::json::<()>(&site.samples.all(query.one("account")?, since), None)
 }

@@ -10,9 +10,9 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::cache::LONGEST_KEY;
-use super::guard::{Came, Guard, HostName, guard};
+use super::guard::{CameBy, Guard, HostName, guard};
 use super::query::QueryError;
 use super::site::Site;
 use super::{assets, audit, calendar, entries, history, log, quota, schedule, status};
@@ -33,7 +33,7 @@ const A_WHILE: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(60);
 
 /// Returns all routes, for a connection that came this way.
-pub(super) fn of(site: Arc<Site>, names: Arc<[HostName]>, came: Came) -> Router {
+pub(super) fn of(site: Arc<Site>, names: Arc<[HostName]>, came: CameBy) -> Router {
     Router::new()
         .route("/", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
         .route(
@@ -58,7 +58,7 @@ fn asset(name: &str, headers: &HeaderMap) -> Response {
 
 /// A question that the API answers.
 #[derive(Clone, Copy, Debug)]
-enum Question {
+enum ApiQuestion {
     Status,
     Entries,
     History,
@@ -70,29 +70,31 @@ enum Question {
     Audit,
 }
 
-impl Question {
-    fn of(name: &str) -> Option<Question> {
+impl ApiQuestion {
+    fn of(name: &str) -> Option<ApiQuestion> {
         Some(match name {
-            "status" => Question::Status,
-            "entries" => Question::Entries,
-            "history" => Question::History,
-            "next" => Question::Next,
-            "forecast" => Question::Forecast,
-            "why" => Question::Why,
-            "log" => Question::Log,
-            "quota" => Question::Quota,
-            "audit" => Question::Audit,
+            "status" => ApiQuestion::Status,
+            "entries" => ApiQuestion::Entries,
+            "history" => ApiQuestion::History,
+            "next" => ApiQuestion::Next,
+            "forecast" => ApiQuestion::Forecast,
+            "why" => ApiQuestion::Why,
+            "log" => ApiQuestion::Log,
+            "quota" => ApiQuestion::Quota,
+            "audit" => ApiQuestion::Audit,
             _ => return None,
         })
     }
 
     fn good_for(self) -> Duration {
         match self {
-            Question::Status | Question::Entries | Question::History | Question::Why | Question::Log => {
-                A_MOMENT
-            }
-            Question::Next | Question::Quota => A_WHILE,
-            Question::Forecast | Question::Audit => LONG,
+            ApiQuestion::Status
+            | ApiQuestion::Entries
+            | ApiQuestion::History
+            | ApiQuestion::Why
+            | ApiQuestion::Log => A_MOMENT,
+            ApiQuestion::Next | ApiQuestion::Quota => A_WHILE,
+            ApiQuestion::Forecast | ApiQuestion::Audit => LONG,
         }
     }
 }
@@ -103,19 +105,19 @@ async fn api(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(question) = Question::of(&name) else { return StatusCode::NOT_FOUND.into_response() };
+    let Some(question) = ApiQuestion::of(&name) else { return StatusCode::NOT_FOUND.into_response() };
     let query = query.unwrap_or_default();
     kept(&site, name, query, question.good_for(), &headers, |site, query| async move {
         match question {
-            Question::Status => status::answer(&site, &query).await,
-            Question::Entries => entries::answer(&site, &query).await,
-            Question::History => history::answer(&site, &query).await,
-            Question::Next => schedule::next(&site, &query).await,
-            Question::Forecast => schedule::forecast(&site, &query).await,
-            Question::Why => schedule::why(&site, &query).await,
-            Question::Log => log::answer(&site, &query),
-            Question::Quota => quota::answer(&site, &query),
-            Question::Audit => audit::answer(&site, &query).await,
+            ApiQuestion::Status => status::answer(&site, &query).await,
+            ApiQuestion::Entries => entries::answer(&site, &query).await,
+            ApiQuestion::History => history::answer(&site, &query).await,
+            ApiQuestion::Next => schedule::next(&site, &query).await,
+            ApiQuestion::Forecast => schedule::forecast(&site, &query).await,
+            ApiQuestion::Why => schedule::why(&site, &query).await,
+            ApiQuestion::Log => log::answer(&site, &query),
+            ApiQuestion::Quota => quota::answer(&site, &query),
+            ApiQuestion::Audit => audit::answer(&site, &query).await,
         }
     })
     .await
@@ -130,7 +132,7 @@ async fn ics(State(site): State<Arc<Site>>, RawQuery(query): RawQuery, headers: 
 }
 
 /// An answer that is made once for all who ask the same.
-async fn kept<F: Future<Output = Result<Answer, Refusal>> + Send + 'static>(
+async fn kept<F: Future<Output = Result<KeptAnswer, WebRefusal>> + Send + 'static>(
     site: &Arc<Site>,
     name: String,
     query: String,
@@ -140,7 +142,7 @@ async fn kept<F: Future<Output = Result<Answer, Refusal>> + Send + 'static>(
 ) -> Response {
     if query.len() > LONGEST_KEY {
         let problem = format!("write at most {LONGEST_KEY} bytes");
-        return Refusal::from(QueryError::Wrong { key: "?", problem }).into_response();
+        return WebRefusal::from(QueryError::Wrong { key: "?", problem }).into_response();
     }
     let question = format!("{} {name}?{query}", site.generation());
     match site.cache.answer(question, good_for, || make(Arc::clone(site), query)).await {

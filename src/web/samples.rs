@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::control::Snapshot;
-use crate::dispatch::Standing;
+use crate::dispatch::AccountStanding;
 use crate::schedule::AccountName;
 
 /// Looks that are kept: half an hour.
@@ -24,7 +24,7 @@ const MOST_ACCOUNTS: usize = 100;
 
 /// The state of an account's quota at one instant. The keys are an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Sample {
+pub(super) struct QuotaSample {
     account: AccountName,
     at: Timestamp,
     limit: u32,
@@ -41,14 +41,14 @@ pub(super) struct Sample {
 
 /// The looks at one account.
 #[derive(Debug, Default)]
-struct OfAccount {
-    fine: VecDeque<Sample>,
-    coarse: VecDeque<Sample>,
+struct AccountSamples {
+    fine: VecDeque<QuotaSample>,
+    coarse: VecDeque<QuotaSample>,
 }
 
 /// The looks at all accounts.
 #[derive(Debug, Default)]
-pub(super) struct Samples(Mutex<(u64, BTreeMap<AccountName, OfAccount>)>);
+pub(super) struct Samples(Mutex<(u64, BTreeMap<AccountName, AccountSamples>)>);
 
 impl Samples {
     /// Takes in a look.
@@ -59,7 +59,7 @@ impl Samples {
         *looks += 1;
         accounts.retain(|known, _| snapshot.accounts.iter().any(|(name, _)| name == known));
         for (name, standing) in snapshot.accounts.iter().take(MOST_ACCOUNTS) {
-            let sample = Sample::of(name.clone(), snapshot.now, standing);
+            let sample = QuotaSample::of(name.clone(), snapshot.now, standing);
             let of_account = accounts.entry(name.clone()).or_default();
             if thinned {
                 push(&mut of_account.coarse, sample.clone(), COARSE);
@@ -70,24 +70,24 @@ impl Samples {
 
     /// Returns the samples by account, and by time within an account: all, or those of an instant
     /// and later.
-    pub(super) fn all(&self, account: Option<&str>, since: Option<Timestamp>) -> Vec<Sample> {
+    pub(super) fn all(&self, account: Option<&str>, since: Option<Timestamp>) -> Vec<QuotaSample> {
         let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted =
             samples.1.iter().filter(|(name, _)| account.is_none_or(|account| account == name.as_str()));
-        let of_account = |looks: &OfAccount| {
+        let of_account = |looks: &AccountSamples| {
             let first = looks.fine.front().map(|sample| sample.at);
             let before = looks.coarse.iter().filter(|sample| Some(sample.at) < first);
-            let wanted = |sample: &&Sample| since.is_none_or(|since| since <= sample.at);
+            let wanted = |sample: &&QuotaSample| since.is_none_or(|since| since <= sample.at);
             before.chain(&looks.fine).filter(wanted).cloned().collect::<Vec<_>>()
         };
         wanted.flat_map(|(_, looks)| of_account(looks)).collect()
     }
 }
 
-impl Sample {
-    fn of(account: AccountName, at: Timestamp, standing: &Standing) -> Sample {
+impl QuotaSample {
+    fn of(account: AccountName, at: Timestamp, standing: &AccountStanding) -> QuotaSample {
         let gauges = standing.gauges;
-        Sample {
+        QuotaSample {
             account,
             at,
             limit: gauges.limit,
@@ -101,7 +101,7 @@ impl Sample {
     }
 }
 
-fn push(samples: &mut VecDeque<Sample>, sample: Sample, most: usize) {
+fn push(samples: &mut VecDeque<QuotaSample>, sample: QuotaSample, most: usize) {
     if samples.len() == most {
         samples.pop_front();
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
 use crate::cli::output::Format;
@@ -27,41 +27,41 @@ const LONGEST_FORECAST: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// work. The command takes any number.
 const MOST_HAPPENINGS: u64 = 4_000_000;
 
-impl From<next::NextError> for Refusal {
-    fn from(error: next::NextError) -> Refusal {
+impl From<next::NextError> for WebRefusal {
+    fn from(error: next::NextError) -> WebRefusal {
         match error {
-            next::NextError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
+            next::NextError::UnknownEntry(unknown) => WebRefusal::UnknownEntry(unknown),
             next::NextError::ManyZones => QueryError::ManyZones { key: "from` or `until" }.into(),
             next::NextError::Moment(error) => wrong("from", error),
-            next::NextError::Output(_) => Refusal::Failed,
+            next::NextError::Output(_) => WebRefusal::Failed,
         }
     }
 }
 
-impl From<forecast::ForecastError> for Refusal {
-    fn from(error: forecast::ForecastError) -> Refusal {
+impl From<forecast::ForecastError> for WebRefusal {
+    fn from(error: forecast::ForecastError) -> WebRefusal {
         match error {
             forecast::ForecastError::Span(error) => wrong("until", error),
             forecast::ForecastError::TooMuch => wrong(
                 "until",
                 "this span is too busy to be rehearsed for a page; write an earlier time, or run `stackcron forecast`",
             ),
-            forecast::ForecastError::Output(_) => Refusal::Failed,
+            forecast::ForecastError::Output(_) => WebRefusal::Failed,
         }
     }
 }
 
-impl From<why::WhyError> for Refusal {
-    fn from(error: why::WhyError) -> Refusal {
+impl From<why::WhyError> for WebRefusal {
+    fn from(error: why::WhyError) -> WebRefusal {
         match error {
-            why::WhyError::UnknownEntry(unknown) => Refusal::UnknownEntry(unknown),
+            why::WhyError::UnknownEntry(unknown) => WebRefusal::UnknownEntry(unknown),
             why::WhyError::Moment(error) => wrong("at", error),
-            why::WhyError::Output(_) => Refusal::Failed,
+            why::WhyError::Output(_) => WebRefusal::Failed,
         }
     }
 }
 
-fn wrong(key: &'static str, error: impl std::fmt::Display) -> Refusal {
+fn wrong(key: &'static str, error: impl std::fmt::Display) -> WebRefusal {
     QueryError::Wrong { key, problem: error.to_string() }.into()
 }
 
@@ -71,7 +71,7 @@ struct At {
     scheduled_at: Timestamp,
 }
 
-pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn next(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "from", "until", "count", "skip", "calendar"])?;
     let calendar = matches!(query.one("calendar")?, Some("true" | "1" | ""));
     let default = if query.one("until")?.is_some() { MOST } else { DEFAULT };
@@ -96,7 +96,7 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
     });
     let lines = lines.await??;
     if calendar {
-        return Ok(Answer::lines(&lines));
+        return Ok(KeptAnswer::lines(&lines));
     }
     let all: Vec<&[u8]> = lines.split_inclusive(|byte| *byte == b'\n').skip(skip).collect();
     let page = &all[..all.len().min(count)];
@@ -107,7 +107,7 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<Answer, Refusal> {
         let shown = if shown == page.len() { shown + skip } else { shown };
         query.with(&[("from", Some(at.to_string())), ("skip", Some(shown.to_string()))])
     });
-    Ok(Answer::lines(&page.concat()).followed_by(further))
+    Ok(KeptAnswer::lines(&page.concat()).followed_by(further))
 }
 
 /// The instant of the last record, and how many of the page are of that instant.
@@ -117,7 +117,7 @@ fn last_instant(page: &[&[u8]]) -> Option<(Timestamp, usize)> {
     Some((last, page.iter().rev().take_while(|line| at(line) == Some(last)).count()))
 }
 
-pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn forecast(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["from", "until"])?;
     let (schedule, now) = (site.schedule(), Timestamp::now());
     let from = query.instant("from", None, &schedule, now)?.unwrap_or(now);
@@ -140,10 +140,10 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<Answer, Refusal
         let mut lines = Vec::new();
         forecast::run(&args, schedule, now, basis, Format::Json, None, &mut lines).map(|_| lines)
     });
-    Ok(Answer::lines(&lines.await??))
+    Ok(KeptAnswer::lines(&lines.await??))
 }
 
-pub(super) async fn why(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn why(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "at", "format"])?;
     let format = if query.is_text()? { Format::Text } else { Format::Json };
     let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
@@ -157,7 +157,7 @@ pub(super) async fn why(site: &Site, query: &str) -> Result<Answer, Refusal> {
     });
     let text = text.await??;
     Ok(match format {
-        Format::Json => Answer::bytes("application/json", text),
-        Format::Text => Answer::bytes("text/plain; charset=utf-8", text),
+        Format::Json => KeptAnswer::bytes("application/json", text),
+        Format::Text => KeptAnswer::bytes("text/plain; charset=utf-8", text),
     })
 }

@@ -22,7 +22,7 @@ const CONST: &str = "const ";
 
 /// The kind of text at one place of a script.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ScriptPlace {
     /// Code, at so many open braces.
     Code(usize),
     /// A string that ends with this quote. A template ends with a backtick, and `${` begins code in
@@ -35,7 +35,7 @@ pub(super) fn served(script: &str) -> String {
     let text = without_comments(script);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//"));
     let mut served = String::with_capacity(text.len());
-    let mut places = vec![Place::Code(0)];
+    let mut places = vec![ScriptPlace::Code(0)];
     // True after a line that is one `const` statement: the next one is a further name of that.
     let mut is_after_const = false;
     for line in lines {
@@ -74,44 +74,44 @@ fn without_comments(script: &str) -> String {
 
 /// Writes a line without the spaces beside signs. `places`: what the text is in, the innermost
 /// last.
-fn squeeze(line: &str, places: &mut Vec<Place>, served: &mut String) {
+fn squeeze(line: &str, places: &mut Vec<ScriptPlace>, served: &mut String) {
     let mut letters = line.chars().peekable();
     while let Some(letter) = letters.next() {
-        let place = places.last().copied().unwrap_or(Place::Code(0));
+        let place = places.last().copied().unwrap_or(ScriptPlace::Code(0));
         match (place, letter) {
-            (Place::Text(_), '\\') => {
+            (ScriptPlace::Text(_), '\\') => {
                 served.push(letter);
                 served.extend(letters.next());
                 continue;
             }
-            (Place::Text(quote), _) if letter == quote => drop(places.pop()),
-            (Place::Text('`'), '$') if letters.peek() == Some(&'{') => {
+            (ScriptPlace::Text(quote), _) if letter == quote => drop(places.pop()),
+            (ScriptPlace::Text('`'), '$') if letters.peek() == Some(&'{') => {
                 served.push(letter);
                 served.extend(letters.next());
-                places.push(Place::Code(0));
+                places.push(ScriptPlace::Code(0));
                 continue;
             }
-            (Place::Text(_), _) => {}
-            (Place::Code(_), '"' | '\'' | '`') => places.push(Place::Text(letter)),
-            (Place::Code(open), '{') => replace(places, Place::Code(open + 1)),
-            (Place::Code(0), '}') => drop(places.pop()),
-            (Place::Code(open), '}') => {
-                replace(places, Place::Code(open - 1));
+            (ScriptPlace::Text(_), _) => {}
+            (ScriptPlace::Code(_), '"' | '\'' | '`') => places.push(ScriptPlace::Text(letter)),
+            (ScriptPlace::Code(open), '{') => replace(places, ScriptPlace::Code(open + 1)),
+            (ScriptPlace::Code(0), '}') => drop(places.pop()),
+            (ScriptPlace::Code(open), '}') => {
+                replace(places, ScriptPlace::Code(open - 1));
                 // The last statement of a block needs no semicolon, the last value no comma.
                 if served.ends_with([';', ',']) {
                     served.pop();
                 }
             }
-            (Place::Code(_), ']' | ')') if served.ends_with(',') => drop(served.pop()),
-            (Place::Code(_), '>') if served.ends_with(")=") => bare_parameter(served),
-            (Place::Code(_), ' ') => {
+            (ScriptPlace::Code(_), ']' | ')') if served.ends_with(',') => drop(served.pop()),
+            (ScriptPlace::Code(_), '>') if served.ends_with(")=") => bare_parameter(served),
+            (ScriptPlace::Code(_), ' ') => {
                 let beside = [served.chars().next_back(), letters.peek().copied()];
                 let among = |signs: &str| beside.map(|letter| letter.is_some_and(|one| signs.contains(one)));
                 if among(SIGNS).contains(&true) || matches!(among(TWINS), [true, false] | [false, true]) {
                     continue;
                 }
             }
-            (Place::Code(_), _) => {}
+            (ScriptPlace::Code(_), _) => {}
         }
         served.push(letter);
     }
@@ -129,7 +129,7 @@ fn bare_parameter(served: &mut String) {
     }
 }
 
-fn replace(places: &mut [Place], place: Place) {
+fn replace(places: &mut [ScriptPlace], place: ScriptPlace) {
     if let Some(last) = places.last_mut() {
         *last = place;
     }

@@ -28,8 +28,8 @@ use tokio::sync::oneshot;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::address::{Address, Listener, SocketFile};
-use super::guard::{Came, HostName};
+use super::address::{Listener, SocketFile, WebAddress};
+use super::guard::{CameBy, HostName};
 use super::site::Site;
 use super::{quota, routes};
 use crate::background::yield_to_sends;
@@ -56,23 +56,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A place that is listened at, and not served yet.
 #[derive(Debug)]
-pub struct Server {
+pub struct WebServer {
     listener: Listener,
-    address: Address,
+    address: WebAddress,
 }
 
-impl Server {
+impl WebServer {
     /// Listens. Port 0 is any free one.
     ///
     /// # Errors
     /// When the address cannot be listened on: it is in use, or not one of this machine's.
-    pub fn bind(address: &Address) -> io::Result<Server> {
+    pub fn bind(address: &WebAddress) -> io::Result<WebServer> {
         let (listener, address) = Listener::bind(address)?;
-        Ok(Server { listener, address })
+        Ok(WebServer { listener, address })
     }
 
     /// The address on which the server listens.
-    pub fn address(&self) -> &Address {
+    pub fn address(&self) -> &WebAddress {
         &self.address
     }
 
@@ -81,7 +81,7 @@ impl Server {
     ///
     /// # Errors
     /// When the system has no thread left, or the runtime cannot watch the socket.
-    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<Serving> {
+    pub fn serve(self, site: Arc<Site>, names: Vec<HostName>) -> io::Result<WebServing> {
         let (stop, stopped) = oneshot::channel::<()>();
         let (began, begun) = mpsc::channel();
         let thread = thread::Builder::new().name("web".to_owned()).spawn(move || {
@@ -96,8 +96,8 @@ impl Server {
                 let accept = Accept { site, names: names.into(), connections: Connections::default() };
                 let accepting = async {
                     match watched {
-                        Watched::Tcp(listener) => accept.tcp(listener).await,
-                        Watched::Unix(listener, file) => accept.unix(listener, file).await,
+                        WatchedSocket::Tcp(listener) => accept.tcp(listener).await,
+                        WatchedSocket::Unix(listener, file) => accept.unix(listener, file).await,
                     }
                 };
                 tokio::select! {
@@ -107,36 +107,38 @@ impl Server {
             });
         })?;
         begun.recv().unwrap_or_else(|error| Err(io::Error::other(error)))?;
-        Ok(Serving { stop: Some(stop), thread: Some(thread) })
+        Ok(WebServing { stop: Some(stop), thread: Some(thread) })
     }
 }
 
 /// A runtime for this thread, and the socket, which it watches.
-fn watched(listener: Listener) -> io::Result<(Runtime, Watched)> {
+fn watched(listener: Listener) -> io::Result<(Runtime, WatchedSocket)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let inside = runtime.enter();
     let watched = match listener {
-        Listener::Tcp(listener) => Watched::Tcp(tokio::net::TcpListener::from_std(listener)?),
-        Listener::Unix(listener, file) => Watched::Unix(tokio::net::UnixListener::from_std(listener)?, file),
+        Listener::Tcp(listener) => WatchedSocket::Tcp(tokio::net::TcpListener::from_std(listener)?),
+        Listener::Unix(listener, file) => {
+            WatchedSocket::Unix(tokio::net::UnixListener::from_std(listener)?, file)
+        }
     };
     drop(inside);
     Ok((runtime, watched))
 }
 
 /// A socket that the runtime watches.
-enum Watched {
+enum WatchedSocket {
     Tcp(tokio::net::TcpListener),
     Unix(tokio::net::UnixListener, SocketFile),
 }
 
 /// A server at work. It ends, with its connections and its socket's file, when this is dropped.
 #[derive(Debug)]
-pub struct Serving {
+pub struct WebServing {
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-impl Drop for Serving {
+impl Drop for WebServing {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -157,7 +159,7 @@ impl Accept {
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    let came = stream.local_addr().map_or(Came::Nowhere, |local| Came::At(local.ip()));
+                    let came = stream.local_addr().map_or(CameBy::Nowhere, |local| CameBy::At(local.ip()));
                     self.connection(stream, came);
                 }
                 Err(_) => sleep(ACCEPT_PAUSE).await,
@@ -168,13 +170,13 @@ impl Accept {
     async fn unix(mut self, listener: tokio::net::UnixListener, _file: SocketFile) {
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => self.connection(stream, Came::BySocket),
+                Ok((stream, _)) => self.connection(stream, CameBy::BySocket),
                 Err(_) => sleep(ACCEPT_PAUSE).await,
             }
         }
     }
 
-    fn connection(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, came: Came) {
+    fn connection(&mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, came: CameBy) {
         let routes = routes::of(Arc::clone(&self.site), Arc::clone(&self.names), came);
         self.connections.add(|requests| async move {
             let count = Arc::clone(&requests);
@@ -202,12 +204,12 @@ impl Accept {
 
 /// The last request of a connection, as a number that grows with each request to the server.
 #[derive(Debug)]
-struct Requests {
+struct RequestNumber {
     clock: Arc<AtomicU64>,
     last: AtomicU64,
 }
 
-impl Requests {
+impl RequestNumber {
     fn asked(&self) {
         self.last.store(self.clock.fetch_add(1, Relaxed), Relaxed);
     }
@@ -217,14 +219,14 @@ impl Requests {
 #[derive(Default)]
 struct Connections {
     tasks: JoinSet<()>,
-    open: Vec<(AbortHandle, Arc<Requests>)>,
+    open: Vec<(AbortHandle, Arc<RequestNumber>)>,
     clock: Arc<AtomicU64>,
 }
 
 impl Connections {
     /// Opens one more. When there are too many, the one goes that has asked nothing for the longest
     /// time.
-    fn add<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<Requests>) -> F) {
+    fn add<F: Future<Output = ()> + Send + 'static>(&mut self, serve: impl FnOnce(Arc<RequestNumber>) -> F) {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|(task, _)| !task.is_finished());
         if self.open.len() >= MOST_CONNECTIONS {
@@ -234,7 +236,7 @@ impl Connections {
                 self.open.swap_remove(place).0.abort();
             }
         }
-        let requests = Arc::new(Requests { clock: Arc::clone(&self.clock), last: AtomicU64::new(0) });
+        let requests = Arc::new(RequestNumber { clock: Arc::clone(&self.clock), last: AtomicU64::new(0) });
         requests.asked();
         self.open.push((self.tasks.spawn(serve(Arc::clone(&requests))), requests));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::answer::Refusal;
+use super::answer::WebRefusal;
 use super::cache::Cache;
 use super::samples::Samples;
 use crate::background::Background;
@@ -130,10 +130,10 @@ impl Site {
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Location) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, WebRefusal> {
         let journal = self.journal.clone();
         let reading = timeout(JOURNAL_WITHIN, self.reader.run(move || read(&journal)));
-        reading.await.map_err(|_| Refusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(Refusal::Failed)
+        reading.await.map_err(|_| WebRefusal::Hangs(JOURNAL_WITHIN.as_secs()))?.ok_or(WebRefusal::Failed)
     }
 
     /// How the runs of entries are as a rule, from the last reading while that is good. None is
@@ -154,27 +154,27 @@ impl Site {
     pub(super) async fn audit<T: Send + 'static>(
         &self,
         audit: impl FnOnce(&Location) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, WebRefusal> {
         let journal = self.journal.clone();
-        self.auditor.run(move || audit(&journal)).await.ok_or(Refusal::Failed)
+        self.auditor.run(move || audit(&journal)).await.ok_or(WebRefusal::Failed)
     }
 
     /// Does something with the schedule in force.
     pub(super) async fn walk<T: Send + 'static>(
         &self,
         walk: impl FnOnce(&Schedule) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<T, WebRefusal> {
         let schedule = self.schedule();
-        self.walker.run(move || walk(&schedule)).await.ok_or(Refusal::Failed)
+        self.walker.run(move || walk(&schedule)).await.ok_or(WebRefusal::Failed)
     }
 
     /// Rehearses the schedule in force. `Refusal::Busy`: too much is rehearsed already.
     pub(super) async fn rehearse<T: Send + 'static>(
         &self,
         rehearse: impl FnOnce(&Schedule) -> T + Send + 'static,
-    ) -> Result<T, Refusal> {
-        let _turn = self.forecasts.try_acquire().map_err(|_| Refusal::Busy)?;
+    ) -> Result<T, WebRefusal> {
+        let _turn = self.forecasts.try_acquire().map_err(|_| WebRefusal::Busy)?;
         let schedule = self.schedule();
-        self.forecaster.run(move || rehearse(&schedule)).await.ok_or(Refusal::Failed)
+        self.forecaster.run(move || rehearse(&schedule)).await.ok_or(WebRefusal::Failed)
     }
 }

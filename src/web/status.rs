@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::answer::{Answer, Refusal};
+use super::answer::{KeptAnswer, WebRefusal};
 use super::query::Query;
 use super::site::Site;
 use crate::control::Status;
@@ -13,11 +13,11 @@ const DEFAULT: usize = 20;
 /// Records of each kind at most.
 const MOST: usize = 1000;
 
-pub(super) async fn answer(site: &Site, query: &str) -> Result<Answer, Refusal> {
+pub(super) async fn answer(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "limit"])?;
     let names = query.all("entry").map(str::to_owned).collect();
     let status = site.status.status(names, query.number("limit", DEFAULT, MOST)?).await?;
-    Answer::json(&status, Some(&without_the_time(status.clone())))
+    KeptAnswer::json(&status, Some(&without_the_time(status.clone())))
 }
 
 /// A status without what changes with each look, so that two that tell the same are equal.

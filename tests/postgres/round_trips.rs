@@ -203,7 +203,7 @@ async fn however_many_claims_and_moves_and_quotas_go_in_one_round_trip() {
         let cursor = |of: &[Claim]| of[0].key.scheduled_at() + Duration::from_millis(1);
         journal.claim(cursor(&before), before.clone()).await.expect("claimed without an answer in between");
         let so_far = relay.of_leader().1.len();
-        journal.save_quota(account.clone(), quota::Saved { limit: 100, ..quota::Saved::default() });
+        journal.save_quota(account.clone(), quota::SavedQuota { limit: 100, ..quota::SavedQuota::default() });
         // As one request, and the claims as the next: they are written together, or one after the
         // other.
         let moved = before.iter().map(|claim| {

@@ -14,7 +14,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
 use stackcron::quota::{
-    Answer, Change, Ending, Purpose, Quota, Refusal, Saved, Throttle, ThrottleWords, Ticket,
+    Change, Ending, Purpose, Quota, QuotaAnswer, Refusal, SavedQuota, Throttle, ThrottleWords, Ticket,
 };
 
 use super::scenario::{Kind, Scenario};
@@ -134,7 +134,7 @@ pub struct Simulation<'a> {
     /// Stopped, and not started again.
     down: bool,
     /// What was saved last, and when: each second, as the daemon does.
-    saved: (Mono, Saved),
+    saved: (Mono, SavedQuota),
     /// Requests the server took, and others' among them.
     order: u64,
     others: u64,
@@ -165,7 +165,7 @@ impl<'a> Simulation<'a> {
             wake: None,
             life: 0,
             down: false,
-            saved: (BOOT, Saved::default()),
+            saved: (BOOT, SavedQuota::default()),
             order: 0,
             others: 0,
             newest: None,
@@ -371,7 +371,7 @@ impl<'a> Simulation<'a> {
         let now = self.scenario.now(self.now);
         if let (Client::Ours(quota), Some(ticket)) = (&mut self.client, self.sent[id].ticket.take()) {
             let retry_after = self.scenario.retry_after.then_some(outcome.retry_after);
-            let answer = Answer {
+            let answer = QuotaAnswer {
                 limit: (!outcome.bare).then_some(outcome.limit),
                 remaining: (!outcome.bare).then_some(outcome.remaining),
                 refused: outcome.refused.then_some(Throttle { retry_after, words: ThrottleWords::OfTheApi }),

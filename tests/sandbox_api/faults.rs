@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stackcron::sandbox::{Answer, Delivery, Reply};
+use stackcron::sandbox::{Delivery, Reply, SandboxAnswer};
 
 use super::*;
 
@@ -148,8 +148,8 @@ fn a_slow_answer_tells_of_an_early_or_a_late_effect() {
     let (reply, started) = run("slow=5000ms");
     assert_eq!((reply.delay, started), (Duration::from_secs(5), 1));
     let mut state = state(&settings(&["slow=5000ms:effect=last"]));
-    let request = stackcron::sandbox::Request::new(axum::http::Method::POST, RUN, DEFAULT_TOKEN);
-    let Answer::Postponed(after, ticket) = state.handle(request, noon()) else {
+    let request = stackcron::sandbox::SandboxRequest::new(axum::http::Method::POST, RUN, DEFAULT_TOKEN);
+    let SandboxAnswer::Postponed(after, ticket) = state.handle(request, noon()) else {
         panic!("the effect is to come last");
     };
     assert_eq!((after, state.started()), (Duration::from_secs(5), 0));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use stackcron::sandbox::{Quota, Request, Scope, Settings, Token, User, WindowKind};
+use stackcron::sandbox::{Quota, SandboxRequest, Scope, Settings, Token, User, WindowKind};
 
 use super::*;
 
@@ -63,7 +63,7 @@ fn tokens_of_one_user_share_a_quota_and_users_do_not() {
     settings.users.push(other);
     let mut state = state(&settings);
     let mut ask = |token| {
-        let reply = replied(state.handle(Request::new(Method::POST, RUN, token), noon()));
+        let reply = replied(state.handle(SandboxRequest::new(Method::POST, RUN, token), noon()));
         (reply.header("X-RateLimit-Limit").map(str::to_owned), remaining(&reply).to_owned())
     };
     let told = |limit: &str, remaining: &str| (Some(limit.to_owned()), remaining.to_owned());
@@ -78,9 +78,9 @@ fn tokens_of_one_user_share_a_quota_and_users_do_not() {
 #[test]
 fn an_unknown_token_is_401_and_touches_nobodys_quota() {
     let mut state = state(&limited(10, WindowKind::Fixed));
-    let mut absent = Request::new(Method::POST, RUN, "");
+    let mut absent = SandboxRequest::new(Method::POST, RUN, "");
     absent.token = None;
-    for request in [Request::new(Method::POST, RUN, "wrong"), absent] {
+    for request in [SandboxRequest::new(Method::POST, RUN, "wrong"), absent] {
         let reply = replied(state.handle(request, noon()));
         assert_eq!(reply.status, 401);
         assert!(

@@ -1,7 +1,8 @@
 //! Each answer as the vendor documents it.
 
 use stackcron::sandbox::{
-    ActionEnding, ActionsOrder, Answer, ArgsFrom, Endpoint, Occupation, Request, Settings, Unknown,
+    ActionEnding, ActionsOrder, ArgsFrom, Endpoint, Occupation, SandboxAnswer, SandboxRequest, Settings,
+    Unknown,
 };
 
 use super::*;
@@ -109,8 +110,8 @@ fn a_ping_is_read_by_the_vendors_client_and_by_the_documentation() {
     let mut state = state(&settings(&[]));
     let both = r#"{"ok":true,"message":"pong","response":{"ok":true,"message":"pong"}}"#;
     assert_eq!(text(&get(&mut state, "/api/3/ping/auth.json", noon())), both);
-    let stranger = Request::new(Method::GET, "/api/3/ping.json", "nobody's");
-    let Answer::Reply(reply) = state.handle(stranger, noon()) else { panic!("an answer at once") };
+    let stranger = SandboxRequest::new(Method::GET, "/api/3/ping.json", "nobody's");
+    let SandboxAnswer::Reply(reply) = state.handle(stranger, noon()) else { panic!("an answer at once") };
     assert_eq!((reply.status, text(&reply)), (200, r#"{"response":{"ok":true,"message":"pong"}}"#));
     assert_eq!(reply.header("X-RateLimit-Remaining"), None, "it costs nobody's quota");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::super::span::Span;
+use super::super::span::TimeSpan;
 use crate::backfill::{Backlog, Bounds, Planner};
 use crate::journal::{Filter, Location, State};
 use crate::schedule::Entry;
@@ -22,7 +22,7 @@ pub(super) struct Repairable {
 /// # Errors
 ///
 /// When the journal cannot be read.
-pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: Span) -> anyhow::Result<Repairable> {
+pub(super) fn read(journal: &Location, entry: &Arc<Entry>, span: TimeSpan) -> anyhow::Result<Repairable> {
     let cursor = journal.planned_until()?;
     let mut history_from = None;
     journal.read_history(&Filter::default(), |row| {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::Status;
 use super::super::history::{HistoryRecord, style};
 use super::super::output::{self, Format};
-use super::super::span::Span;
+use super::super::span::TimeSpan;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use super::found::Repairable;
 use crate::backfill::{Backlog, Gap, Item};
@@ -96,7 +96,7 @@ fn are(number: u64) -> String {
 /// Shows what would be done.
 pub(super) fn dry_run(
     entry: &Entry,
-    span: Span,
+    span: TimeSpan,
     found: &Repairable,
     quota: Option<&AccountStatus>,
     format: Format,
@@ -134,7 +134,7 @@ fn item(entry: &Entry, item: &Item) -> (Option<&'static str>, Option<String>, Op
 
 fn in_json(
     entry: &Entry,
-    span: Span,
+    span: TimeSpan,
     found: &Repairable,
     quota: Option<&AccountStatus>,
     out: &mut dyn Write,
@@ -159,7 +159,7 @@ fn in_json(
 }
 
 /// The last record: it alone has the key `summary`.
-fn summary(span: Span, plan: &Backlog) -> Value {
+fn summary(span: TimeSpan, plan: &Backlog) -> Value {
     json!({
         "summary": true, "from": span.from.to_string(), "until": span.until.to_string(),
         "started": plan.started, "open": plan.open, "unknown": plan.unknown, "on_calendar": plan.on_calendar,
@@ -253,14 +253,14 @@ fn left_alone(plan: &Backlog, out: &mut dyn Write) -> io::Result<()> {
 /// Prints each run when it has come to its end.
 pub(super) struct Runs<'a> {
     entry: &'a Entry,
-    span: Span,
+    span: TimeSpan,
     format: Format,
     /// Number of runs that ended with success, and of those that did not.
     ended: (u64, u64),
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(entry: &'a Entry, span: Span, format: Format) -> Runs<'a> {
+    pub(super) fn new(entry: &'a Entry, span: TimeSpan, format: Format) -> Runs<'a> {
         Runs { entry, span, format, ended: (0, 0) }
     }
 

@@ -9,7 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::found::Repairable;
 use super::report::{Runs, note};
 use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
-use crate::control::{self, AccountStatus, Answers, ClientError, ControlAnswer, FireProgress, Question};
+use crate::control::{
+    self, AccountStatus, ClientError, ControlAnswer, ControlAnswers, FireProgress, Question,
+};
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
 use crate::schedule::Entry;
@@ -47,7 +49,7 @@ pub(super) struct Steps<'a> {
 /// The outcome of asking the daemon for an occurrence.
 enum ClaimOutcome {
     /// The occurrence is claimed, and these answers tell more.
-    Claimed(Answers),
+    Claimed(ControlAnswers),
     /// The daemon has gone, and may have claimed it.
     Lost(ClientError),
     /// Something else has claimed it.
@@ -150,7 +152,7 @@ impl Steps<'_> {
 
     /// Waits until an occurrence that is claimed has come to its end: by the journal, which a
     /// restart of the daemon leaves as it is. The daemon's answers tell what is waited for.
-    fn ends(&self, key: &Key, mut answers: Option<Answers>) -> anyhow::Result<Record> {
+    fn ends(&self, key: &Key, mut answers: Option<ControlAnswers>) -> anyhow::Result<Record> {
         let mut gone_since: Option<Instant> = None;
         loop {
             let found = self.journal.read_records(std::slice::from_ref(key))?;

@@ -32,7 +32,7 @@ pub(super) fn old(path: &Path, config: &Path) -> anyhow::Result<Option<Loaded>> 
 
 /// The difference of an entry. The keys are an interface.
 #[derive(Serialize)]
-struct EntryRecord<'a> {
+struct DiffRecord<'a> {
     entry: &'a str,
     change: &'static str,
     keys: &'a [&'static str],
@@ -59,7 +59,7 @@ struct AccountRecord<'a> {
 /// One record for each entry that differs, and then one for each account.
 pub(super) fn print_json(difference: &Difference, out: &mut dyn Write) -> io::Result<()> {
     for EntryDifference { entry, change, keys, come, go, stay } in &difference.entries {
-        let record = EntryRecord {
+        let record = DiffRecord {
             entry: entry.as_str(),
             change: change.as_str(),
             keys,

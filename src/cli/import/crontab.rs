@@ -2,13 +2,13 @@
 //!
 //! Two forms exist. A user's crontab (`crontab -l`, and what `whenever` prints) has five time
 //! fields and the command. The system's (/etc/crontab, /etc/cron.d/*) has a user between the two.
-//! Nothing in a line tells which form it has, so [`Form::guess`] goes by all lines together.
+//! Nothing in a line tells which form it has, so [`CrontabForm::guess`] goes by all lines together.
 
 use std::path::Path;
 
 /// Which fields stand before the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
+pub(super) enum CrontabForm {
     /// The time fields alone, as `crontab -l` prints.
     User,
     /// The time fields and a user, as in /etc/crontab and /etc/cron.d.
@@ -47,22 +47,22 @@ pub(super) struct Crontab {
     pub(super) unread: Vec<(usize, String)>,
 }
 
-impl Form {
+impl CrontabForm {
     /// The form of a crontab, by the place of its file or by its lines: `root` before every
     /// command.
-    pub(super) fn guess(path: &Path, text: &str) -> Form {
+    pub(super) fn guess(path: &Path, text: &str) -> CrontabForm {
         if path == Path::new("/etc/crontab") || path.starts_with("/etc/cron.d") {
-            return Form::System;
+            return CrontabForm::System;
         }
         let mut commands = text.lines().filter_map(|line| Some(split_time(line.trim())?.1)).peekable();
         let root = |rest: &str| rest.strip_prefix("root").is_some_and(|rest| rest.starts_with([' ', '\t']));
-        if commands.peek().is_some() && commands.all(root) { Form::System } else { Form::User }
+        if commands.peek().is_some() && commands.all(root) { CrontabForm::System } else { CrontabForm::User }
     }
 }
 
 impl Crontab {
     /// Reads all lines. A line that cannot be read is named in `unread` and changes no other.
-    pub(super) fn read(text: &str, form: Form) -> Crontab {
+    pub(super) fn read(text: &str, form: CrontabForm) -> Crontab {
         let mut crontab = Crontab::default();
         let (mut comments, mut timezone, mut mail_to) = (Vec::new(), None, None);
         for (number, line) in (1..).zip(text.lines()) {
@@ -94,15 +94,15 @@ impl Crontab {
 fn command_line(
     number: usize,
     line: &str,
-    form: Form,
+    form: CrontabForm,
     comments: Vec<String>,
     (timezone, mail_to): (Option<String>, Option<String>),
 ) -> Result<CrontabLine, &'static str> {
     let (cron, rest) =
         split_time(line).ok_or("the line has neither five time fields nor a command behind them")?;
     let (user, rest) = match form {
-        Form::User => (None, rest),
-        Form::System => {
+        CrontabForm::User => (None, rest),
+        CrontabForm::System => {
             let (user, rest) = first_word(rest);
             (Some(user.to_owned()), rest)
         }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Crontab {
-        Crontab::read(text, Form::guess(Path::new("crontab"), text))
+        Crontab::read(text, CrontabForm::guess(Path::new("crontab"), text))
     }
 
     #[test]
@@ -199,10 +199,16 @@ mod tests {
     #[test]
     fn the_systems_form_is_told_by_its_place_or_by_root_before_each_command() {
         let system = "1 2 * * * root /bin/a\n3 4 * * *  root  /bin/b x\n";
-        assert_eq!(Form::guess(Path::new("x"), system), Form::System);
-        assert_eq!(Form::guess(Path::new("x"), "1 2 * * * root /bin/a\n1 2 * * * /bin/b\n"), Form::User);
-        assert_eq!(Form::guess(Path::new("/etc/cron.d/app"), "1 2 * * * deploy /bin/a\n"), Form::System);
-        assert_eq!(Form::guess(Path::new("x"), ""), Form::User);
+        assert_eq!(CrontabForm::guess(Path::new("x"), system), CrontabForm::System);
+        assert_eq!(
+            CrontabForm::guess(Path::new("x"), "1 2 * * * root /bin/a\n1 2 * * * /bin/b\n"),
+            CrontabForm::User
+        );
+        assert_eq!(
+            CrontabForm::guess(Path::new("/etc/cron.d/app"), "1 2 * * * deploy /bin/a\n"),
+            CrontabForm::System
+        );
+        assert_eq!(CrontabForm::guess(Path::new("x"), ""), CrontabForm::User);
         let lines = read(system).lines;
         let [_, second] = &lines[..] else { panic!("two lines: {lines:?}") };
         assert_eq!((second.user.as_deref(), second.command.as_str()), (Some("root"), "/bin/b x"));

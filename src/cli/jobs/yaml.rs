@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 64;
 const SOME_CRON: &str = "30 1 * * *";
 
 /// Form of a job's lines.
-enum Form {
+enum YamlForm {
     /// It runs on its own cron.
     Entry,
     /// It cannot run as it is, and this is why. All of it is a comment.
@@ -40,8 +40,8 @@ pub(super) fn entries(stack: &Chosen, jobs: &[Job], account: &Account, schedule:
         text += &format!("\n  # {}\n", one_line(&format!("{}{kind}", job.name)));
         let form = form(stack, job, schedule);
         let sign = match &form {
-            Form::Entry => "",
-            Form::Comment(why) => {
+            YamlForm::Entry => "",
+            YamlForm::Comment(why) => {
                 text += &format!("  # {}\n", one_line(why));
                 "#"
             }
@@ -55,20 +55,21 @@ pub(super) fn entries(stack: &Chosen, jobs: &[Job], account: &Account, schedule:
     text
 }
 
-fn form(stack: &Chosen, job: &Job, schedule: &Schedule) -> Form {
+fn form(stack: &Chosen, job: &Job, schedule: &Schedule) -> YamlForm {
     let mut entries = schedule.entries.iter();
     if let Some(entry) = entries.find(|entry| entry.stack == stack.uid && entry.job.as_str() == job.uid) {
-        return Form::Comment(format!("The entry `{}` runs it already.", entry.name));
+        return YamlForm::Comment(format!("The entry `{}` runs it already.", entry.name));
     }
     if JobUid::new(&job.uid).is_err() || one_line(&job.uid) != job.uid {
-        return Form::Comment("Its uid is none by which it could be run.".to_owned());
+        return YamlForm::Comment("Its uid is none by which it could be run.".to_owned());
     }
     match job.cron.as_deref().map(Expression::parse) {
-        Some(Ok(_)) => Form::Entry,
-        Some(Err(error)) => {
-            Form::Comment(format!("Its cron at Cloud 66 cannot be read: {}; {}.", error.message, error.help))
-        }
-        None => Form::Comment(
+        Some(Ok(_)) => YamlForm::Entry,
+        Some(Err(error)) => YamlForm::Comment(format!(
+            "Its cron at Cloud 66 cannot be read: {}; {}.",
+            error.message, error.help
+        )),
+        None => YamlForm::Comment(
             "It has no cron at Cloud 66: write when it is due, and take the signs `#` below away.".to_owned(),
         ),
     }

@@ -4,12 +4,12 @@ use clap::{Arg, Command};
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::extra::{self, COMMON_ENVIRONMENT, ENVIRONMENT, EXIT, FILES};
-use super::{Page, SCHEDULE_FILE, head, item, literal, marked, paragraphs, see_also, value};
+use super::{ManPage, SCHEDULE_FILE, head, item, literal, marked, paragraphs, see_also, value};
 
 /// Adds the page of a command, and those of its subcommands.
-pub(super) fn pages(command: &Command, pages: &mut Vec<Page>) {
+pub(super) fn pages(command: &Command, pages: &mut Vec<ManPage>) {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
-    pages.push(Page { roff: page(command, &name), name, section: '1' });
+    pages.push(ManPage { roff: page(command, &name), name, section: '1' });
     for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
         self::pages(subcommand, pages);
     }

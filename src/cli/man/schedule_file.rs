@@ -3,7 +3,7 @@
 use clap_mangen::roff::{Roff, bold};
 use serde_json::{Map, Value};
 
-use super::{Page, SCHEDULE_FILE, head, item, literal, marked, paragraphs, see_also};
+use super::{ManPage, SCHEDULE_FILE, head, item, literal, marked, paragraphs, see_also};
 use crate::schedule::shape;
 
 /// The parts of the schema that have a section of their own, with its heading. Others, with one or
@@ -26,7 +26,7 @@ const DEFAULTS: &str = "Policies";
 
 const EXAMPLE: &str = include_str!("example.yaml");
 
-pub(super) fn page() -> Page {
+pub(super) fn page() -> ManPage {
     let schema = shape::json_schema().to_value();
     let mut roff = head(SCHEDULE_FILE, '5', "which jobs of which Cloud 66 stacks run, and when");
     roff.control("SH", ["DESCRIPTION"]);
@@ -63,7 +63,7 @@ pub(super) fn page() -> Page {
         &mut roff,
         ["stackcron(1)", "stackcron-check(1)", "stackcron-next(1)", "stackcron-schema(1)", "crontab(5)"],
     );
-    Page { name: SCHEDULE_FILE.to_owned(), section: '5', roff }
+    ManPage { name: SCHEDULE_FILE.to_owned(), section: '5', roff }
 }
 
 /// The keys of a part of the schema.

@@ -13,14 +13,14 @@ use crate::schedule::{CatchUp, Entry, Overlap, Priority, StackState};
 
 /// Run time of an action when all is well. Durations are as in the schedule file.
 #[derive(Clone, Serialize)]
-struct Expected {
+struct ExpectedRun {
     #[serde(skip_serializing_if = "Option::is_none")]
     at_least: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     within: Option<String>,
 }
 
-impl std::fmt::Display for Expected {
+impl std::fmt::Display for ExpectedRun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let least = self.at_least.as_ref().map(|least| format!("at least {least}"));
         let within = self.within.as_ref().map(|within| format!("within {within}"));
@@ -30,7 +30,7 @@ impl std::fmt::Display for Expected {
 
 /// The policies in force. Durations are as in the schedule file.
 #[derive(Clone, Serialize)]
-pub(crate) struct Policies {
+pub(crate) struct EntryPolicies {
     paused: bool,
     overlap: &'static str,
     catch_up: &'static str,
@@ -48,12 +48,12 @@ pub(crate) struct Policies {
     not_on: Vec<String>,
     /// Run time of an action when all is well.
     #[serde(skip_serializing_if = "Option::is_none")]
-    expect: Option<Expected>,
+    expect: Option<ExpectedRun>,
 }
 
-impl Policies {
-    pub(crate) fn of(entry: &Entry) -> Policies {
-        Policies {
+impl EntryPolicies {
+    pub(crate) fn of(entry: &Entry) -> EntryPolicies {
+        EntryPolicies {
             paused: entry.paused,
             overlap: match entry.overlap {
                 Overlap::Allow => "allow",
@@ -80,7 +80,7 @@ impl Policies {
                 StackState::Hold => "hold",
                 StackState::Skip => "skip",
             },
-            expect: entry.expect.as_ref().map(|expect| Expected {
+            expect: entry.expect.as_ref().map(|expect| ExpectedRun {
                 at_least: expect.at_least.map(|least| Compact(least).to_string()),
                 within: expect.within.map(|within| Compact(within).to_string()),
             }),

@@ -7,7 +7,8 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::journal::postgres::tables::{Beat, Group, Id, Number, Seen, Tables, Writer};
+use crate::journal::postgres::tables::{Beat, Group, Id, Seen, Tables, Writer};
+use crate::journal::{EndedTerm, TermNumber};
 
 /// A statement is answered within this time, or its connection is given up.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
@@ -31,7 +32,8 @@ pub(super) enum Client {
 pub(super) enum Statement {
     Take(Seen, Id, Timestamp, Option<Timestamp>),
     Keep(Beat, Id, Timestamp),
-    Release(Number, Id),
+    Release(TermNumber, Id),
+    Report(Vec<EndedTerm>),
     Write(Writer, Box<Group>),
 }
 
@@ -192,6 +194,7 @@ impl Database {
             Statement::Take(seen, holder, until, lost) => drop(self.tables.take(seen, holder, until, lost)),
             Statement::Keep(beat, holder, until) => drop(self.tables.keep(beat, holder, until)),
             Statement::Release(number, holder) => self.tables.release(number, holder),
+            Statement::Report(ended) => self.tables.report(&ended),
             Statement::Write(writer, group) => drop(self.tables.write(writer, &group)),
         }
     }

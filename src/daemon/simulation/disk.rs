@@ -14,9 +14,11 @@ use crate::daemon::core::Claims;
 use crate::daemon::node::{FireByHand, PauseChange, Steering};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::Term;
-use crate::journal::postgres::tables::{Group, Id, KnownBeat, Number, Open, Writer};
+use crate::journal::postgres::tables::{Group, Id, KnownBeat, Open, Writer};
 use crate::journal::store;
-use crate::journal::{Claim, Cursor, Handover, Key, Known, Recovered, Refused, Resent, Transition};
+use crate::journal::{
+    Claim, Cursor, EndedTerm, Handover, Key, Known, Recovered, Refused, Resent, TermNumber, Transition,
+};
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
 
@@ -33,7 +35,7 @@ pub(super) enum Write {
     End(Box<Handover>),
     Amend(Box<Claim>),
     Resent(Box<Resent>),
-    Quota(AccountName, Box<quota::Saved>),
+    Quota(AccountName, Box<quota::SavedQuota>),
     Claim(Claims),
     /// The claim of a person's `fire`.
     ByHand(FireByHand, Claim),
@@ -68,6 +70,8 @@ pub(super) struct Disk {
     latency: Latency,
     /// In microseconds.
     mark: Option<i64>,
+    /// The term in which the mark is raised, where several share the journal.
+    mark_term: Option<TermNumber>,
     batch: Vec<Write>,
     write_at: Option<Duration>,
     writing: Option<Writing>,
@@ -85,7 +89,7 @@ pub(super) struct Disk {
 /// A leader's session with the database.
 struct DatabaseSession {
     client: Client,
-    number: Number,
+    number: TermNumber,
     holder: Id,
     known_beat: KnownBeat,
     open: Open,
@@ -115,6 +119,7 @@ impl Disk {
         Disk {
             latency,
             mark: None,
+            mark_term: None,
             batch: Vec::new(),
             write_at: None,
             writing: None,
@@ -133,7 +138,7 @@ impl Disk {
     }
 
     /// Number of the term in which the group is written.
-    pub(super) fn number(&self) -> Option<Number> {
+    pub(super) fn number(&self) -> Option<TermNumber> {
         self.session.as_ref().map(|session| session.number)
     }
 
@@ -199,6 +204,22 @@ impl Disk {
             self.mark = Some(micros);
         }
         well
+    }
+
+    /// A term begins to raise the mark. False when it cannot be written.
+    pub(super) fn begins_term(&mut self, term: TermNumber, now: Duration) -> bool {
+        let well = now >= self.ill_until || !self.mark_is_ill;
+        if well {
+            self.mark_term = Some(term);
+        }
+        well
+    }
+
+    /// Returns how far the last term has sent that was led here. `None`: there was none since the
+    /// machine was started.
+    pub(super) fn ended_term(&self) -> Option<EndedTerm> {
+        let sent_up_to = self.mark().unwrap_or(Timestamp::MIN);
+        self.mark_term.map(|number| EndedTerm { number, sent_up_to })
     }
 
     /// The send watermark of the former process.
@@ -384,7 +405,7 @@ impl Disk {
         }
         self.failed.clear();
         if machine {
-            self.mark = None;
+            (self.mark, self.mark_term) = (None, None);
         }
     }
 

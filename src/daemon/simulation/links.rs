@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::scenario::Scenario;
-use crate::journal::memory::{Memory, Row};
+use crate::journal::memory::{Memory, MemoryRow};
 use crate::journal::{Key, Origin, State};
 use crate::occurrence::Reason;
 use crate::sandbox;
@@ -21,7 +21,7 @@ pub(super) fn judge(
     started: &BTreeMap<&Key, Vec<u64>>,
     excused: impl Fn(Timestamp) -> bool,
 ) -> Vec<String> {
-    let rows: BTreeMap<&Key, Row> = committed.rows().collect();
+    let rows: BTreeMap<&Key, MemoryRow> = committed.rows().collect();
     let actions: BTreeMap<u64, sandbox::ActionRecord> =
         api.actions().map(|action| (action.id, action)).collect();
     let action_of = |key: &Key| {
@@ -81,7 +81,7 @@ fn number(origin: &Origin) -> u32 {
 }
 
 /// Names an occurrence that has to follow a settled one and is not there.
-fn lost(scenario: &Scenario, key: &Key, row: &Row, rows: &BTreeMap<&Key, Row>) -> Vec<String> {
+fn lost(scenario: &Scenario, key: &Key, row: &MemoryRow, rows: &BTreeMap<&Key, MemoryRow>) -> Vec<String> {
     let versions = scenario.versions_of(key.entry());
     // Only what holds in every version of the file is owed.
     let Some(entry) = versions.first().filter(|_| versions.iter().all(Option::is_some)).cloned().flatten()

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 
 use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
-use crate::journal::Identity;
 use crate::journal::postgres::LeadershipChange;
 use crate::journal::postgres::tables::{
-    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Number, Tables, sends_until,
+    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Tables, sends_until,
 };
+use crate::journal::{EndedTerm, Identity, TermNumber};
 use crate::schedule::Shard;
 
 /// Before a connection is tried again.
@@ -39,13 +39,14 @@ pub(super) struct Member {
     look_at: Duration,
     doing: Doing,
     orders: VecDeque<Order>,
+    /// Terms that are over, and of which the database has not been told.
+    reports: Vec<EndedTerm>,
     notices: VecDeque<LeadershipChange>,
 }
 
 /// Stages of taking a lease.
 #[derive(Clone, Copy)]
 struct Taking {
-    mark: Option<Timestamp>,
     lost_until: Option<Timestamp>,
     until: Timestamp,
 }
@@ -55,24 +56,26 @@ enum Doing {
     Away(Duration),
     Connects(Call<Identity>),
     Idle,
-    Beats(Call<Vec<i64>>, Beat, Now),
+    Beats(Call<(Vec<i64>, Vec<EndedTerm>)>, Beat, Now),
+    /// The first so many reports are told.
+    Reports(Call<()>, usize),
     Looks(Call<Found>),
-    Takes(Call<Option<Number>>, Box<Found>, Taking, Now),
-    Releases(Call<()>, Number, Order),
+    Takes(Call<Option<TermNumber>>, Box<Found>, Taking, Now),
+    Releases(Call<()>, TermNumber, Order),
     Left,
 }
 
 impl Member {
-    /// A process begins. `former` is who it was before, and `mark` how far that had sent.
-    /// `known` is up to when anybody may have sent, by what the state directory knows.
+    /// A process begins. `former` is who it was before, and `ended` how far the last term has sent
+    /// that one led. `known` is up to when anybody may have sent, by what the state directory knows.
     pub(super) fn new(
         number: usize,
         id: Id,
         former: Option<Id>,
-        mark: Option<Timestamp>,
+        ended: Option<EndedTerm>,
         known: Option<Timestamp>,
     ) -> Member {
-        let mut part = ElectionState::new(mark);
+        let mut part = ElectionState::new();
         part.may_have_sent(known);
         Member {
             number,
@@ -83,6 +86,7 @@ impl Member {
             look_at: Duration::ZERO,
             doing: Doing::Away(Duration::ZERO),
             orders: VecDeque::new(),
+            reports: ended.into_iter().collect(),
             notices: VecDeque::new(),
         }
     }
@@ -99,6 +103,11 @@ impl Member {
 
     pub(super) fn order(&mut self, order: Order) {
         self.orders.push_back(order);
+    }
+
+    /// Has the others know how far a term has sent that is over.
+    pub(super) fn reports(&mut self, ended: EndedTerm) {
+        self.reports.push(ended);
     }
 
     pub(super) fn has_left(&self) -> bool {
@@ -120,11 +129,13 @@ impl Member {
         Some(match &self.doing {
             Doing::Away(_) | Doing::Idle if !self.orders.is_empty() => thaws,
             Doing::Away(at) => (*at).max(thaws),
+            Doing::Idle if !self.reports.is_empty() => thaws,
             Doing::Idle if self.part.leads() => self.beat_at.max(thaws),
             Doing::Idle => self.look_at.max(thaws),
             Doing::Connects(call) => call.next_at(thaws),
             Doing::Releases(call, ..) => call.next_at(thaws),
             Doing::Beats(call, ..) => call.next_at(thaws),
+            Doing::Reports(call, _) => call.next_at(thaws),
             Doing::Looks(call) => call.next_at(thaws),
             Doing::Takes(call, ..) => call.next_at(thaws),
             Doing::Left => return None,
@@ -170,11 +181,27 @@ impl Member {
                         database.comes_late(client, Statement::Keep(beat, id, until), time, chances);
                         Doing::Beats(call, beat, asked)
                     }
-                    Went::Back(Some(kept)) => {
+                    Went::Back(Some((kept, ended))) => {
                         if let Some(notice) = self.part.kept(&kept, asked) {
                             self.notices.push_back(notice);
                             self.look_at = time;
                         }
+                        self.notices.extend(self.part.terms_ended(&ended));
+                        Doing::Idle
+                    }
+                    Went::Back(None) => self.fails(time),
+                }
+            }
+            Doing::Reports(mut call, told) => {
+                let reports = &self.reports[..told];
+                match call.proceed(time, database, Kind::Writes, |tables| tables.report(reports)) {
+                    Went::On => Doing::Reports(call, told),
+                    Went::Astray => {
+                        database.comes_late(client, Statement::Report(reports.to_vec()), time, chances);
+                        Doing::Reports(call, told)
+                    }
+                    Went::Back(Some(())) => {
+                        self.reports.drain(..told);
                         Doing::Idle
                     }
                     Went::Back(None) => self.fails(time),
@@ -192,10 +219,10 @@ impl Member {
                             self.look_at = time + pause;
                             Doing::Idle
                         }
-                        Next::Take { mark, lost_until } => {
+                        Next::Take { lost_until } => {
                             let until = sends_until(now).max(self.part.sent_until().unwrap_or(now.wall));
                             let lost_until = lost_until.map(|lost| lost.max(now.wall));
-                            let taking = Taking { mark, lost_until, until };
+                            let taking = Taking { lost_until, until };
                             let call = Call::new(client, latency, time, chances);
                             Doing::Takes(call, Box::new(found), taking, now)
                         }
@@ -203,7 +230,7 @@ impl Member {
                 }
             },
             Doing::Takes(mut call, found, taking, asked) => {
-                let (seen, Taking { mark, lost_until, until }) = (found.seen, taking);
+                let (seen, Taking { lost_until, until }) = (found.seen, taking);
                 match call
                     .proceed(time, database, Kind::Writes, |tables| tables.take(seen, id, until, lost_until))
                 {
@@ -219,7 +246,7 @@ impl Member {
                     }
                     Went::Back(Some(Some(number))) => {
                         let of = (id, database.tables.identity());
-                        let term = self.part.taken(Shard::Common, &found, (number, mark), of, asked);
+                        let term = self.part.taken(Shard::Common, &found, number, of, asked);
                         self.notices.push_back(LeadershipChange::Leads(term));
                         (self.beat_at, self.look_at) = (time + BEAT, time + LOOK);
                         Doing::Idle
@@ -265,6 +292,9 @@ impl Member {
                 None => Doing::Idle,
             };
         }
+        if !self.reports.is_empty() {
+            return Doing::Reports(Call::new(client, latency, time, chances), self.reports.len());
+        }
         match self.part.beats() {
             Some(beat) => {
                 self.beat_at = time + BEAT;
@@ -290,6 +320,7 @@ impl Member {
                 Statement::Take(found.seen, self.id, taking.until, taking.lost_until)
             }
             Doing::Releases(call, number, _) if call.is_there() => Statement::Release(number, self.id),
+            Doing::Reports(call, told) if call.is_there() => Statement::Report(self.reports[..told].to_vec()),
             _ => return,
         };
         database.comes_late(client, statement, time, chances);

@@ -13,10 +13,10 @@ use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
 use crate::clock::Now;
 use crate::journal::memory::Memory;
-use crate::journal::{Key, Origin, Pause, Recovered, Repeat, State};
+use crate::journal::{Key, Origin, Pause, Reached, Recovered, Repeat, State};
 use crate::log::Event;
 use crate::occurrence::Reason;
-use crate::quota::Answer;
+use crate::quota::QuotaAnswer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
 use crate::schedule::{AccountName, EntryName, Schedule};
@@ -29,6 +29,10 @@ const BOUND: SignedDuration = SignedDuration::from_secs(119);
 
 /// No request is waited for longer: the longest timeout of an account, and the time to give up.
 const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(20);
+
+/// Tells for a look at what runs cover that a leader found a claim unsent, though the one before was
+/// permitted to send it.
+pub(super) const UNSENT: &str = "not sent by the word of a former leader";
 
 pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
@@ -140,9 +144,20 @@ impl<'a> Oracle<'a> {
             self.shown.doubts(shown - AHEAD, shown.max(wall) + AHEAD);
         }
         self.shown.starts(recovered.cursor, recovered.repeat, self.begun);
+        for open in recovered.open.iter().filter(|open| open.reached == Reached::Unsent) {
+            self.was_not_sent(&open.claim.key);
+        }
         self.file = file;
         let in_order = recovered.stopped_at.is_some();
         self.spending.values_mut().for_each(|spending| spending.starts(in_order));
+    }
+
+    /// A leader takes a claim of a former term for one that was not sent.
+    pub(super) fn was_not_sent(&mut self, key: &Key) {
+        self.seen.insert(UNSENT);
+        if self.sent.iter().any(|sent| sent.key.as_ref() == Some(key)) {
+            self.violated(format!("{key} was sent, and a leader takes it for one that was not"));
+        }
     }
 
     pub(super) fn reloads(&mut self, file: usize) {
@@ -308,7 +323,13 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    pub(super) fn ended(&mut self, number: usize, time: Duration, answer: Option<Answer>, network: &Network) {
+    pub(super) fn ended(
+        &mut self,
+        number: usize,
+        time: Duration,
+        answer: Option<QuotaAnswer>,
+        network: &Network,
+    ) {
         let sent = &self.sent[number];
         if let Some(spending) = self.spending.get_mut(&sent.account) {
             spending.ended(number, time, answer, sent.settings, network);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::quota::{Answer, ThrottleWords};
+use crate::quota::{QuotaAnswer, ThrottleWords};
 use crate::rehearsal::network::Network;
 use crate::schedule::QuotaSettings;
 
@@ -126,7 +126,7 @@ impl Spending {
         &mut self,
         number: usize,
         now: Duration,
-        answer: Option<Answer>,
+        answer: Option<QuotaAnswer>,
         settings: QuotaSettings,
         network: &Network,
     ) {

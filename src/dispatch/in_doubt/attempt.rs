@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reconcile::{Attempt, Standing};
+use super::reconcile::{Attempt, StillPossible};
 use super::span::{moved, spread};
 use crate::clock::{Mono, Now};
 use crate::dispatch::listing::Ahead;
-use crate::journal::ClockOf;
+use crate::journal::{ClockOf, TermNumber};
 use crate::schedule::{AccountName, StackUid};
 
 /// Until the next question after one that told nothing, at least. The pause doubles from question
@@ -40,14 +40,23 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) given_up_at: Mono,
     pub(super) error: String,
     pub(super) status: Option<u16>,
-    pub(super) token: Token,
+    pub(super) token: TokenOwner,
     /// Of a former process, which had this clock.
     pub(super) former: Option<ClockOf>,
+    pub(super) claimed: Option<FormerClaim>,
+}
+
+/// A claim of a former term that may have been sent in that term and in no other one.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dispatch) struct FormerClaim {
+    pub(in crate::dispatch) term: TermNumber,
+    /// When it was due, as the journal has it.
+    pub(in crate::dispatch) due_at: Timestamp,
 }
 
 /// By whose token an attempt was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dispatch) enum Token {
+pub(in crate::dispatch) enum TokenOwner {
     /// By the one of so many reloads.
     OfReload(u32),
     /// By one of a former process.
@@ -60,7 +69,9 @@ pub(in crate::dispatch) struct InDoubtReport {
     /// When it left by the clock that nobody sets. `None`: another process sent it.
     pub(in crate::dispatch) left: Option<Mono>,
     pub(in crate::dispatch) vague: bool,
-    pub(in crate::dispatch) token: Token,
+    pub(in crate::dispatch) token: TokenOwner,
+    /// `None`: no leader of a former term can say that it was not sent.
+    pub(in crate::dispatch) claimed: Option<FormerClaim>,
     pub(in crate::dispatch) error: String,
     pub(in crate::dispatch) status: Option<u16>,
 }
@@ -101,7 +112,7 @@ impl InDoubtAttempt {
         now: Now,
         ahead: Option<Ahead>,
         user: Option<String>,
-        standing: Standing,
+        standing: StillPossible,
     ) -> Attempt {
         let (from, until) = self.span(now, ahead);
         Attempt { from, until, near: self.near(now, ahead), user, standing }

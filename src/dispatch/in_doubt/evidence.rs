@@ -20,7 +20,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::reconcile::{Attempt, CUT_OFF, Verdict};
+use super::reconcile::{Attempt, AttemptVerdict, CUT_OFF};
 use crate::cloud66::{Action, ActionId, JobRecord, JobStatus};
 
 /// A record is written so long before or after the action that it belongs to.
@@ -28,7 +28,7 @@ const NEAR: SignedDuration = SignedDuration::from_secs(2);
 
 /// A run of the attempt's job that the journal knows, as the list shows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(super) struct KnownRun {
     pub(super) action: ActionId,
     /// `None`: the list does not show it, or does not say when it began.
     pub(super) started: Option<Timestamp>,
@@ -38,9 +38,9 @@ pub(super) struct Run {
 
 /// The facts about an attempt's job besides its record.
 #[derive(Debug, Default)]
-pub(super) struct Background {
+pub(super) struct JobFacts {
     /// Its runs that the journal knows.
-    pub(super) runs: Vec<Run>,
+    pub(super) runs: Vec<KnownRun>,
     /// Other attempts, of the same job as far as is known, may have started a run that nobody knows
     /// of.
     pub(super) others: bool,
@@ -59,13 +59,13 @@ pub(super) enum Testimony {
     Silent,
 }
 
-impl Run {
+impl KnownRun {
     /// The run as a list of actions shows it.
-    pub(super) fn of(action: ActionId, actions: &[Action]) -> Run {
+    pub(super) fn of(action: ActionId, actions: &[Action]) -> KnownRun {
         let shown = actions.iter().find(|shown| shown.id == Some(action));
         let started = shown.and_then(Action::started);
         let finished = shown.and_then(|shown| shown.finished_at.as_deref()?.parse().ok());
-        Run { action, started, finished }
+        KnownRun { action, started, finished }
     }
 
     /// Returns true when a record shows an instant of this run.
@@ -83,7 +83,7 @@ impl Run {
 
 /// Returns the testimony of a record that was read when it was too late for the attempt to take
 /// effect, or that says early that the job ran.
-pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Background) -> Testimony {
+pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &JobFacts) -> Testimony {
     let from = attempt.from.checked_sub(CUT_OFF).unwrap_or(Timestamp::MIN);
     let Some((updated_at, last)) =
         record.updated_at.zip(background.runs.iter().max_by_key(|run| run.started))
@@ -113,27 +113,27 @@ pub(super) fn testify(record: &JobRecord, attempt: &Attempt, background: &Backgr
 /// The verdict of both witnesses. `is_over`: it is too late for the attempt to take effect.
 /// `fitting`: the actions that the attempt may own, and that began soon after it left.
 pub(super) fn weigh(
-    by_list: Verdict,
+    by_list: AttemptVerdict,
     testimony: Testimony,
     is_over: bool,
     record: &JobRecord,
     fitting: &[&Action],
-) -> Verdict {
+) -> AttemptVerdict {
     match (by_list, testimony) {
-        (Verdict::Started(_), Testimony::DidNot) if is_over => Verdict::Unknown,
+        (AttemptVerdict::Started(_), Testimony::DidNot) if is_over => AttemptVerdict::Unknown,
         // The record may lag behind the list.
-        (Verdict::Started(_), Testimony::DidNot) => Verdict::Later,
-        (Verdict::NotStarted, Testimony::Ran) => Verdict::Unknown,
+        (AttemptVerdict::Started(_), Testimony::DidNot) => AttemptVerdict::Later,
+        (AttemptVerdict::NotStarted, Testimony::Ran) => AttemptVerdict::Unknown,
         // Somebody else may have run the job, in the hours in which the attempt may have.
-        (Verdict::Unknown, Testimony::Ran) if fitting.is_empty() => Verdict::Unknown,
-        (Verdict::Unknown, Testimony::Ran) => {
-            let run = |action: &Action| action.id.map(|id| Run::of(id, std::slice::from_ref(action)));
+        (AttemptVerdict::Unknown, Testimony::Ran) if fitting.is_empty() => AttemptVerdict::Unknown,
+        (AttemptVerdict::Unknown, Testimony::Ran) => {
+            let run = |action: &Action| action.id.map(|id| KnownRun::of(id, std::slice::from_ref(action)));
             let mut shown =
                 fitting.iter().filter(|action| run(action).is_some_and(|run| run.is_shown_by(record)));
             let only = shown.next().filter(|_| shown.next().is_none());
-            Verdict::Started(only.map(|action| Box::new((*action).clone())))
+            AttemptVerdict::Started(only.map(|action| Box::new((*action).clone())))
         }
-        (Verdict::Unknown, Testimony::DidNot) => Verdict::NotStarted,
+        (AttemptVerdict::Unknown, Testimony::DidNot) => AttemptVerdict::NotStarted,
         (verdict, _) => verdict,
     }
 }
@@ -144,7 +144,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::reconcile::{Standing, candidates, judge};
+    use super::super::reconcile::{StillPossible, candidates, judge};
     use super::*;
 
     /// An attempt takes effect at most so many seconds after its end.
@@ -176,7 +176,7 @@ mod tests {
     /// The truth of a world, against which a statement is held.
     #[derive(Clone, Debug)]
     struct Truth {
-        attempts: Vec<Told>,
+        attempts: Vec<SampleEvidence>,
         jobs: Vec<Known>,
         /// Somebody runs other jobs of the stack with our token: so many seconds after an attempt
         /// left, by its number. Who does so has done so before.
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[derive(Clone, Debug)]
-    struct Told {
+    struct SampleEvidence {
         job: usize,
         left: i64,
         effect: Option<i64>,
@@ -206,7 +206,7 @@ mod tests {
             let left = self.attempts[place].left;
             let (from, until) = (at(left), at(left + SETTLES));
             let (near, user) = (vec![(from, until)], Some("we".to_owned()));
-            Attempt { from, until, near, user, standing: Standing::Over }
+            Attempt { from, until, near, user, standing: StillPossible::Over }
         }
 
         /// The record of a job as the API shows it when it is read.
@@ -233,7 +233,7 @@ mod tests {
     fn truths() -> impl Strategy<Value = Truth> {
         let effect = proptest::option::weighted(0.5, 0..SETTLES);
         let told = (0..3usize, 0..200i64, effect, 1..400i64);
-        let told = told.prop_map(|(job, left, effect, lasts)| Told { job, left, effect, lasts });
+        let told = told.prop_map(|(job, left, effect, lasts)| SampleEvidence { job, left, effect, lasts });
         let edited = proptest::option::weighted(0.3, 1..260i64);
         let known = (any::<bool>(), any::<bool>(), any::<bool>(), edited)
             .prop_map(|(moves, at_end, learnt, edited)| Known { moves, at_end, learnt, edited });
@@ -269,9 +269,9 @@ mod tests {
             let (told, attempt) = (&truth.attempts[place], &attempts[place]);
             let known = &truth.jobs[told.job];
             let record = truth.record(told.job);
-            let run = Run::of(CERTAIN[told.job].0, &actions);
+            let run = KnownRun::of(CERTAIN[told.job].0, &actions);
             let is_of_job = |other: usize| other != place && truth.attempts[other].job == told.job;
-            let background = Background {
+            let background = JobFacts {
                 runs: vec![run],
                 others: (0..attempts.len()).any(is_of_job),
                 moved_with: (known.moves && known.learnt).then_some(run.action),
@@ -280,16 +280,18 @@ mod tests {
             let fitting: Vec<&Action> =
                 candidates.iter().filter(|action| attempt.is_shown_by(action)).collect();
             let verdict = weigh(by_list, testimony, true, &record, &fitting);
-            certain += usize::from(!matches!(verdict, Verdict::Unknown | Verdict::Later));
+            certain += usize::from(!matches!(verdict, AttemptVerdict::Unknown | AttemptVerdict::Later));
             match verdict {
-                Verdict::NotStarted => prop_assert_eq!(told.effect, None, "{:?}: {:?}", attempt, testimony),
-                Verdict::Started(found) => {
+                AttemptVerdict::NotStarted => {
+                    prop_assert_eq!(told.effect, None, "{:?}: {:?}", attempt, testimony)
+                }
+                AttemptVerdict::Started(found) => {
                     prop_assert!(told.effect.is_some(), "{:?} did not start: {:?}", attempt, testimony);
                     if let Some(found) = found {
                         prop_assert_eq!(found.id, started[place], "of {:?}: {:?}", attempt, testimony);
                     }
                 }
-                Verdict::Unknown | Verdict::Later => {}
+                AttemptVerdict::Unknown | AttemptVerdict::Later => {}
             }
         }
         Ok(certain)
@@ -309,7 +311,7 @@ mod tests {
     /// One job, one attempt of second 100, and somebody who uses the token in the same second.
     fn shared(effect: Option<i64>, moves: bool, learnt: bool) -> Truth {
         Truth {
-            attempts: vec![Told { job: 0, left: 100, effect, lasts: 5 }],
+            attempts: vec![SampleEvidence { job: 0, left: 100, effect, lasts: 5 }],
             jobs: vec![Known { moves, at_end: false, learnt, edited: None }; 3],
             people: vec![(0, 0)],
         }
@@ -335,20 +337,20 @@ mod tests {
     #[test]
     fn witnesses_are_weighed_by_a_table() {
         let run = action(7, 100, 5);
-        let started = || Verdict::Started(Some(Box::new(run.clone())));
+        let started = || AttemptVerdict::Started(Some(Box::new(run.clone())));
         let record = JobRecord { status: Some(JobStatus::Success), updated_at: Some(at(100)) };
         for (by_list, testimony, is_over, expected) in [
             (started(), Testimony::Ran, true, started()),
             (started(), Testimony::Silent, true, started()),
-            (started(), Testimony::DidNot, true, Verdict::Unknown),
-            (started(), Testimony::DidNot, false, Verdict::Later),
-            (Verdict::NotStarted, Testimony::Ran, true, Verdict::Unknown),
-            (Verdict::NotStarted, Testimony::Silent, true, Verdict::NotStarted),
-            (Verdict::NotStarted, Testimony::DidNot, true, Verdict::NotStarted),
-            (Verdict::Unknown, Testimony::Ran, true, started()),
-            (Verdict::Unknown, Testimony::Silent, true, Verdict::Unknown),
-            (Verdict::Unknown, Testimony::DidNot, true, Verdict::NotStarted),
-            (Verdict::Later, Testimony::Ran, false, Verdict::Later),
+            (started(), Testimony::DidNot, true, AttemptVerdict::Unknown),
+            (started(), Testimony::DidNot, false, AttemptVerdict::Later),
+            (AttemptVerdict::NotStarted, Testimony::Ran, true, AttemptVerdict::Unknown),
+            (AttemptVerdict::NotStarted, Testimony::Silent, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::NotStarted, Testimony::DidNot, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::Unknown, Testimony::Ran, true, started()),
+            (AttemptVerdict::Unknown, Testimony::Silent, true, AttemptVerdict::Unknown),
+            (AttemptVerdict::Unknown, Testimony::DidNot, true, AttemptVerdict::NotStarted),
+            (AttemptVerdict::Later, Testimony::Ran, false, AttemptVerdict::Later),
         ] {
             let weighed = weigh(by_list.clone(), testimony, is_over, &record, &[&run]);
             assert_eq!(weighed, expected, "{by_list:?} and {testimony:?}");

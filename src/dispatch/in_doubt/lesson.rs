@@ -7,7 +7,7 @@
 //! the user, the list is enough, and nothing is asked. A restart learns anew: until then nothing is
 //! known.
 
-use super::evidence::Run;
+use super::evidence::KnownRun;
 use crate::clock::Now;
 use crate::cloud66::{Action, JobRecord};
 use crate::dispatch::{Dispatch, Effect, InFlight, Request, RequestId};
@@ -19,7 +19,7 @@ use crate::schedule::{AccountName, Entry, JobUid, StackUid};
 pub(in crate::dispatch) struct Lesson {
     stack: StackUid,
     job: JobUid,
-    run: Run,
+    run: KnownRun,
 }
 
 impl Dispatch {
@@ -35,7 +35,7 @@ impl Dispatch {
         let Some(id) = action.id.filter(|_| self.doubts.is_user_shared(&stack, now)) else {
             return;
         };
-        let run = Run::of(id, std::slice::from_ref(action));
+        let run = KnownRun::of(id, std::slice::from_ref(action));
         let lesson = Lesson { stack: stack.clone(), job: job.clone(), run };
         self.ask_record(&entry.account.name, stack, job, Some(lesson), now, effects);
     }

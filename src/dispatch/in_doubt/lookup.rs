@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::reconcile::{CUT_OFF, Verdict};
+use super::reconcile::{AttemptVerdict, CUT_OFF};
 use super::span::moved;
-use super::verdicts::{Flying, Found};
-use super::{Doubts, Watched};
+use super::verdicts::{Flying, StackFacts};
+use super::{Doubts, SurplusWatch};
 use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, JobRecord, Reply};
 use crate::dispatch::admission::Came;
-use crate::dispatch::listing::{Next, Reading};
+use crate::dispatch::listing::{ListReading, ListingStep};
 use crate::dispatch::{Dispatch, Effect, Id, InFlight, Request, RequestId};
 use crate::journal::Known;
 use crate::quota::Purpose;
@@ -35,29 +35,29 @@ pub(super) struct ActionLookup {
     /// When it is to be asked.
     at: Mono,
     failures: u32,
-    stage: Stage,
+    stage: LookupStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum LookupStage {
     Waits,
     /// The list is read since then. The number is of the page that is to be asked for, or was asked
     /// for then.
     Lists {
-        reading: Reading,
+        reading: ListReading,
         since: Mono,
         page: u32,
         asked: Option<Mono>,
     },
     /// The journal is asked. The attempts were in flight when it was.
     Recalls {
-        reading: Reading,
+        reading: ListReading,
         since: Mono,
         in_flight: Vec<Flying>,
     },
     /// The records of jobs are asked for by these requests.
     Records {
-        found: Found,
+        found: StackFacts,
         left: HashSet<RequestId>,
     },
 }
@@ -67,8 +67,8 @@ impl Doubts {
     pub(super) fn ask_soon(&mut self, account: &AccountName, stack: &StackUid, now: Now) {
         let first = now.mono + FIRST;
         let lookup = self.inquiries.entry((account.clone(), stack.clone()));
-        let lookup = lookup.or_insert(ActionLookup { at: first, failures: 0, stage: Stage::Waits });
-        if matches!(lookup.stage, Stage::Waits) {
+        let lookup = lookup.or_insert(ActionLookup { at: first, failures: 0, stage: LookupStage::Waits });
+        if matches!(lookup.stage, LookupStage::Waits) {
             lookup.at = lookup.at.min(first);
         }
     }
@@ -76,15 +76,15 @@ impl Doubts {
     /// A stack is asked at an instant, or before.
     pub(super) fn ask_at(&mut self, account: &AccountName, stack: &StackUid, at: Mono) {
         let lookup = self.inquiries.entry((account.clone(), stack.clone()));
-        let lookup = lookup.or_insert(ActionLookup { at, failures: 0, stage: Stage::Waits });
-        if matches!(lookup.stage, Stage::Waits) {
+        let lookup = lookup.or_insert(ActionLookup { at, failures: 0, stage: LookupStage::Waits });
+        if matches!(lookup.stage, LookupStage::Waits) {
             lookup.at = lookup.at.min(at);
         }
     }
 
     /// When the stack's list is to be read once more for an occurrence that was sent again.
     fn reads_again_at(&self, account: &AccountName, stack: &StackUid) -> Option<Mono> {
-        self.resent.values().filter(|watched| watched.is_of(account, stack)).map(Watched::at).min()
+        self.resent.values().filter(|watched| watched.is_of(account, stack)).map(SurplusWatch::at).min()
     }
 
     /// When an account has something to ask.
@@ -99,9 +99,9 @@ impl Doubts {
         &self,
         (account, stack): &(AccountName, StackUid),
         since: Mono,
-    ) -> impl Iterator<Item = &Watched> {
+    ) -> impl Iterator<Item = &SurplusWatch> {
         let (account, stack) = (account.clone(), stack.clone());
-        let is_due = move |one: &&Watched| one.is_of(&account, &stack) && one.at() <= since;
+        let is_due = move |one: &&SurplusWatch| one.is_of(&account, &stack) && one.at() <= since;
         self.resent.values().filter(is_due)
     }
 
@@ -127,7 +127,7 @@ impl Doubts {
 impl ActionLookup {
     /// Nothing of it is with the API or the journal.
     fn waits_for_us(&self) -> bool {
-        matches!(self.stage, Stage::Waits | Stage::Lists { asked: None, .. })
+        matches!(self.stage, LookupStage::Waits | LookupStage::Lists { asked: None, .. })
     }
 }
 
@@ -164,11 +164,11 @@ impl Dispatch {
             let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
                 return;
             };
-            if matches!(inquiry.stage, Stage::Waits) {
-                let reading = Reading::new();
-                inquiry.stage = Stage::Lists { reading, since: now.mono, page: 1, asked: None };
+            if matches!(inquiry.stage, LookupStage::Waits) {
+                let reading = ListReading::new();
+                inquiry.stage = LookupStage::Lists { reading, since: now.mono, page: 1, asked: None };
             }
-            if let Stage::Lists { page, asked, .. } = &mut inquiry.stage {
+            if let LookupStage::Lists { page, asked, .. } = &mut inquiry.stage {
                 *asked = Some(now.mono);
                 let (account, stack, page) = (account.clone(), stack.clone(), *page);
                 effects.push(Effect::Send(
@@ -193,8 +193,8 @@ impl Dispatch {
         let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
             return;
         };
-        let Stage::Lists { mut reading, since, page, asked } =
-            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        let LookupStage::Lists { mut reading, since, page, asked } =
+            std::mem::replace(&mut inquiry.stage, LookupStage::Waits)
         else {
             return;
         };
@@ -216,13 +216,13 @@ impl Dispatch {
             }
         };
         match next {
-            Next::Page(page) => {
+            ListingStep::Page(page) => {
                 if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
                     inquiry.at = now.mono;
-                    inquiry.stage = Stage::Lists { reading, since, page, asked: None };
+                    inquiry.stage = LookupStage::Lists { reading, since, page, asked: None };
                 }
             }
-            Next::Complete => {
+            ListingStep::Complete => {
                 let stack = key.1.clone();
                 let since_when = self.doubts.of_stack(&key.0, &stack).map(|(_, doubt)| doubt.sent_at);
                 let again = self.doubts.to_be_read(&key, since).map(|watched| watched.from(None));
@@ -233,14 +233,14 @@ impl Dispatch {
                 // knowing shares the user.
                 let listed = reading.actions.iter().filter_map(|action| action.id).collect();
                 if let Some(inquiry) = self.doubts.inquiries.get_mut(&key) {
-                    inquiry.stage = Stage::Recalls { reading, since, in_flight };
+                    inquiry.stage = LookupStage::Recalls { reading, since, in_flight };
                 }
                 effects.push(Effect::Recall(key.0, stack, moved(since_when, -back), listed));
             }
-            Next::TooLong => {
-                let verdicts: Vec<(Id, Verdict)> = (self.doubts.of_stack(&key.0, &key.1))
+            ListingStep::TooLong => {
+                let verdicts: Vec<(Id, AttemptVerdict)> = (self.doubts.of_stack(&key.0, &key.1))
                     .filter(|(_, doubt)| doubt.over_at <= since)
-                    .map(|(id, _)| (id, Verdict::Unknown))
+                    .map(|(id, _)| (id, AttemptVerdict::Unknown))
                     .collect();
                 self.carry_out(verdicts, now, effects);
                 self.was_read(&key, since, effects);
@@ -262,8 +262,8 @@ impl Dispatch {
         let Some(inquiry) = self.doubts.inquiries.get_mut(&key) else {
             return effects;
         };
-        let Stage::Recalls { reading, since, in_flight } =
-            std::mem::replace(&mut inquiry.stage, Stage::Waits)
+        let LookupStage::Recalls { reading, since, in_flight } =
+            std::mem::replace(&mut inquiry.stage, LookupStage::Waits)
         else {
             return effects;
         };
@@ -272,9 +272,9 @@ impl Dispatch {
             return effects;
         };
         inquiry.failures = 0;
-        let found = Found { reading, since, in_flight, known, records: HashMap::new() };
+        let found = StackFacts { reading, since, in_flight, known, records: HashMap::new() };
         let by_list = self.verdicts(&key, &found, now).verdicts;
-        let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != Verdict::Later);
+        let comes_to_one = by_list.into_iter().filter(|(_, verdict)| *verdict != AttemptVerdict::Later);
         let jobs: BTreeSet<JobUid> = comes_to_one
             .filter_map(|(id, _)| Some(self.occurrences.get(id)?.entry.job.clone()))
             .take(MOST_RECORDS)
@@ -284,7 +284,7 @@ impl Dispatch {
             .filter_map(|job| self.ask_record(&key.0, key.1.clone(), job, None, now, &mut effects));
         let left: HashSet<RequestId> = asked.collect();
         match self.doubts.inquiries.get_mut(&key).filter(|_| !left.is_empty()) {
-            Some(lookup) => lookup.stage = Stage::Records { found, left },
+            Some(lookup) => lookup.stage = LookupStage::Records { found, left },
             None => self.concludes(&key, &found, now, &mut effects),
         }
         effects
@@ -307,13 +307,13 @@ impl Dispatch {
         let Some(lookup) = self.doubts.inquiries.get_mut(&key) else {
             return effects;
         };
-        match std::mem::replace(&mut lookup.stage, Stage::Waits) {
-            Stage::Records { mut found, mut left } => {
+        match std::mem::replace(&mut lookup.stage, LookupStage::Waits) {
+            LookupStage::Records { mut found, mut left } => {
                 left.remove(&id);
                 found.records.extend(reply.outcome.map(|record| (job, record)));
                 match left.is_empty() {
                     true => self.concludes(&key, &found, now, &mut effects),
-                    false => lookup.stage = Stage::Records { found, left },
+                    false => lookup.stage = LookupStage::Records { found, left },
                 }
             }
             other => lookup.stage = other,
@@ -325,7 +325,7 @@ impl Dispatch {
     fn concludes(
         &mut self,
         key: &(AccountName, StackUid),
-        found: &Found,
+        found: &StackFacts,
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
@@ -341,7 +341,7 @@ impl Dispatch {
     fn ask_again(&mut self, key: &(AccountName, StackUid), now: Now) {
         if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
             inquiry.failures += 1;
-            inquiry.stage = Stage::Waits;
+            inquiry.stage = LookupStage::Waits;
             inquiry.at = now.mono + self.backoff.after(inquiry.failures + 1);
         }
     }
@@ -356,7 +356,7 @@ impl Dispatch {
             return;
         };
         if let Some(inquiry) = self.doubts.inquiries.get_mut(key) {
-            inquiry.stage = Stage::Waits;
+            inquiry.stage = LookupStage::Waits;
             inquiry.at = at;
         }
     }

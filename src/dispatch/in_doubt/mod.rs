@@ -22,6 +22,9 @@
 //! :32, 02:01:04 and 02:02:00. The first list that shows the action says `started`; the last one,
 //! where none shows it, `not_started`.
 //!
+//! Of an attempt that a former leader may have made, that leader knows best: its word that it had
+//! not come to the occurrence ends the doubt at once (`ended_terms.rs`).
+//!
 //! Nothing of a doubt is written down: the journal has the claim as one that may have been sent, so
 //! that a crash or a stop leaves the doubt to the next start.
 //!
@@ -31,6 +34,7 @@
 //! occurrences these are ([`crate::journal::Unnamed`]).
 
 mod attempt;
+mod ended_terms;
 mod evidence;
 mod lesson;
 mod lookup;
@@ -46,17 +50,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Dispatch, Effect, Id, Place, log};
+use super::{Dispatch, Effect, Id, PendingPlace, log};
 use crate::clock::{Mono, Now};
 use crate::cloud66::ActionId;
 use crate::journal::{ClockOf, Key};
 use crate::log::event::OccurrenceInDoubt;
 use crate::schedule::{AccountName, JobUid, StackUid};
-pub(super) use attempt::{InDoubtAttempt, InDoubtReport, Token};
+pub(super) use attempt::{FormerClaim, InDoubtAttempt, InDoubtReport, TokenOwner};
 pub(super) use lesson::Lesson;
 use lookup::ActionLookup;
 use span::{BLIND, LONGEST_EFFECT, TOLERANCE};
-use surplus::Watched;
+use surplus::SurplusWatch;
 use verdicts::SharedOut;
 
 /// An attempt may take effect for so long after it left, whatever the account's timeout: a request
@@ -92,7 +96,7 @@ pub(super) struct Doubts {
     shared_out: SharedOut,
     inquiries: BTreeMap<(AccountName, StackUid), ActionLookup>,
     /// Occurrences that were sent again: the stack's list is read once more.
-    resent: BTreeMap<Key, Watched>,
+    resent: BTreeMap<Key, SurplusWatch>,
     /// The run with which a job's record was last seen to move.
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
     /// Stacks on which somebody else was seen to start jobs with our user, and when last.
@@ -151,13 +155,13 @@ impl Dispatch {
         now: Now,
         effects: &mut Vec<Effect>,
     ) {
-        self.occurrences.move_to(id, Place::Doubt);
+        self.occurrences.move_to(id, PendingPlace::Doubt);
         let Some(pending) = self.occurrences.get_mut(id) else {
             return;
         };
         let entry = Arc::clone(&pending.entry);
         let (scheduled_at, attempts) = (pending.scheduled_at, pending.history.attempts);
-        let InDoubtReport { sent_at, left, vague, token, error, status } = came;
+        let InDoubtReport { sent_at, left, vague, token, claimed, error, status } = came;
         pending.history.error = Some(error.clone());
         let clock = if left.is_none() { self.doubts.former } else { ClockOf::ThisMachine };
         // The clock was set back since a former process sent it: by how much, nothing tells, and so
@@ -199,7 +203,8 @@ impl Dispatch {
             error,
             status,
             token,
-            former: (token == Token::Former).then_some(clock),
+            former: (token == TokenOwner::Former).then_some(clock),
+            claimed,
         };
         self.doubts.ask_soon(&doubt.account, &doubt.stack, now);
         self.doubts.patience.insert((doubt.given_up_at, id));

@@ -4,15 +4,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::InDoubtAttempt;
-use super::reconcile::Verdict;
+use super::reconcile::AttemptVerdict;
 use super::span::BLIND;
 use super::verdicts::REMEMBERED;
 use crate::clock::Now;
-use crate::cloud66::Action;
-use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Place, log};
+use crate::cloud66::{Action, ActionId};
+use crate::dispatch::{Dispatch, Doubtful, Effect, Id, Pending, PendingPlace, log};
 use crate::log::event::OccurrenceReconciled;
 use crate::occurrence::{Reason, Resolution};
 use crate::schedule::{CatchUp, Entry};
+
+/// Has the log tell how a doubt ended.
+pub(super) fn reconciled(pending: &Pending, verdict: Resolution, action_id: Option<ActionId>) -> Effect {
+    log(OccurrenceReconciled {
+        entry: pending.entry.name.clone(),
+        scheduled_at: pending.scheduled_at,
+        pass: pending.pass.into(),
+        verdict,
+        action_id,
+    })
+}
 
 impl Dispatch {
     /// Gives up those for which nothing could be found out in time.
@@ -20,15 +31,21 @@ impl Dispatch {
         while let Some(&(at, id)) = self.doubts.patience.first()
             && at <= now.mono
         {
-            self.carry_out(vec![(id, Verdict::Unknown)], now, effects);
+            self.carry_out(vec![(id, AttemptVerdict::Unknown)], now, effects);
             self.doubts.patience.remove(&(at, id));
         }
     }
 
-    pub(super) fn carry_out(&mut self, verdicts: Vec<(Id, Verdict)>, now: Now, effects: &mut Vec<Effect>) {
+    pub(super) fn carry_out(
+        &mut self,
+        verdicts: Vec<(Id, AttemptVerdict)>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut entries = BTreeSet::new();
         for (id, verdict) in verdicts {
-            let Some(doubt) = (verdict != Verdict::Later).then(|| self.doubts.open.remove(&id)).flatten()
+            let Some(doubt) =
+                (verdict != AttemptVerdict::Later).then(|| self.doubts.open.remove(&id)).flatten()
             else {
                 continue;
             };
@@ -38,29 +55,23 @@ impl Dispatch {
             };
             let (entry, key) = (Arc::clone(&pending.entry), pending.key());
             let (resolution, action_id) = match &verdict {
-                Verdict::Started(action) => {
+                AttemptVerdict::Started(action) => {
                     (Resolution::Started, action.as_ref().and_then(|action| action.id))
                 }
-                Verdict::NotStarted => (Resolution::NotStarted, None),
-                Verdict::Unknown | Verdict::Later => (Resolution::Unknown, None),
+                AttemptVerdict::NotStarted => (Resolution::NotStarted, None),
+                AttemptVerdict::Unknown | AttemptVerdict::Later => (Resolution::Unknown, None),
             };
-            effects.push(log(OccurrenceReconciled {
-                entry: entry.name.clone(),
-                scheduled_at: pending.scheduled_at,
-                pass: pending.pass.into(),
-                verdict: resolution,
-                action_id,
-            }));
+            effects.push(reconciled(pending, resolution, action_id));
             match verdict {
-                Verdict::Started(action) => {
+                AttemptVerdict::Started(action) => {
                     self.adopt(id, action.map(|a| *a).unwrap_or_default(), &doubt, now, effects);
                     if action_id.is_none() && !self.doubts.shared_out.occurrences.contains_key(&key) {
                         self.forget_past(now);
                         self.doubts.unnamed.push((key, doubt));
                     }
                 }
-                Verdict::NotStarted => self.goes_again(id, &doubt, now, effects),
-                Verdict::Unknown | Verdict::Later => {
+                AttemptVerdict::NotStarted => self.goes_again(id, &doubt, now, effects),
+                AttemptVerdict::Unknown | AttemptVerdict::Later => {
                     let (error, status, sent_at) = (doubt.error.clone(), doubt.status, doubt.sent_at);
                     self.forget_past(now);
                     if entry.idempotent {
@@ -128,11 +139,13 @@ impl Dispatch {
         };
         let error = doubt.error.clone();
         pending.history.doubt.get_or_insert(doubt);
+        // The claim may still be a former leader's in the journal.
+        pending.history.amended = true;
         if pending.due_at <= now.wall {
             return self.retry(id, error, status, now, effects);
         }
         // The clock was set back: it is not sent before it is due.
-        self.occurrences.move_to(id, Place::Future);
+        self.occurrences.move_to(id, PendingPlace::Future);
     }
 
     /// Forgets those whose actions no list that is yet to be read can hold.

@@ -48,12 +48,12 @@ pub(super) struct Attempt {
     pub(super) near: Vec<(Timestamp, Timestamp)>,
     /// The user whose actions the token starts, where that is known for sure.
     pub(super) user: Option<String>,
-    pub(super) standing: Standing,
+    pub(super) standing: StillPossible,
 }
 
 /// The events that are still possible for an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum StillPossible {
     /// Its answer may still come.
     InFlight,
     /// In doubt, and it may still take effect.
@@ -67,7 +67,7 @@ pub(super) enum Standing {
 
 /// The verdict on an attempt in doubt.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Verdict {
+pub(super) enum AttemptVerdict {
     /// It started an action; this one, where it can be told from the others.
     Started(Option<Box<Action>>),
     /// It started none, and will not.
@@ -82,7 +82,7 @@ pub(super) enum Verdict {
 #[derive(Debug)]
 pub(super) struct Judgement {
     /// One verdict for each attempt, in their order.
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) verdicts: Vec<AttemptVerdict>,
     /// Actions of the groups in which all attempts have started, whichever action is whose. No
     /// other attempt can own one of them.
     pub(super) owned: Vec<ActionId>,
@@ -108,7 +108,7 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
 }
 
 /// Judges each attempt. The candidates are of a list that was read as it was not before any attempt
-/// that is [`Standing::Over`] was so. `is_shared`: somebody else was seen to start jobs of the stack
+/// that is [`StillPossible::Over`] was so. `is_shared`: somebody else was seen to start jobs of the stack
 /// with our user, in a list before.
 pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
@@ -125,7 +125,7 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool
     let strangers = owners.iter().zip(candidates).any(|(owners, candidate)| {
         owners.is_empty() && attempts.iter().any(|attempt| attempt.is_of_user(candidate))
     });
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; attempts.len()];
+    let mut verdicts: Vec<Option<AttemptVerdict>> = vec![None; attempts.len()];
     let mut owned = Vec::new();
     for first in 0..attempts.len() {
         if verdicts[first].is_some() {
@@ -139,12 +139,12 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool
         }
         for (place, &attempt) in group.attempts.iter().enumerate() {
             verdicts[attempt] = Some(match &started {
-                Some(owned) => Verdict::Started(owned[place].map(|c| Box::new(candidates[c].clone()))),
+                Some(owned) => AttemptVerdict::Started(owned[place].map(|c| Box::new(candidates[c].clone()))),
                 None => alone(attempt, attempts, &fits, &owners),
             });
         }
     }
-    let verdicts = verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Later)).collect();
+    let verdicts = verdicts.into_iter().map(|verdict| verdict.unwrap_or(AttemptVerdict::Later)).collect();
     Judgement { verdicts, owned, is_user_shared: strangers }
 }
 
@@ -159,7 +159,7 @@ impl Attempt {
     pub(super) fn given_up_near(near: Vec<(Timestamp, Timestamp)>, user: Option<String>) -> Attempt {
         let from = near.iter().map(|&(from, _)| from).min().unwrap_or(Timestamp::MIN);
         let until = near.iter().map(|&(_, until)| until).max().unwrap_or(Timestamp::MAX);
-        Attempt { from, until, near, user, standing: Standing::GivenUp }
+        Attempt { from, until, near, user, standing: StillPossible::GivenUp }
     }
 
     pub(super) fn may_own(&self, action: &Action) -> bool {
@@ -210,19 +210,19 @@ fn group(first: usize, fits: &[Vec<usize>], owners: &[Vec<usize>]) -> Group {
 }
 
 /// The verdict on an attempt of which the number of actions says nothing.
-fn alone(attempt: usize, attempts: &[Attempt], fits: &[Vec<usize>], owners: &[Vec<usize>]) -> Verdict {
-    if attempts[attempt].standing == Standing::GivenUp {
-        return Verdict::Unknown;
+fn alone(attempt: usize, attempts: &[Attempt], fits: &[Vec<usize>], owners: &[Vec<usize>]) -> AttemptVerdict {
+    if attempts[attempt].standing == StillPossible::GivenUp {
+        return AttemptVerdict::Unknown;
     }
-    let over = attempts[attempt].standing == Standing::Over;
+    let over = attempts[attempt].standing == StillPossible::Over;
     if fits[attempt].is_empty() {
-        return if over { Verdict::NotStarted } else { Verdict::Later };
+        return if over { AttemptVerdict::NotStarted } else { AttemptVerdict::Later };
     }
     let rivals = fits[attempt].iter().flat_map(|&candidate| &owners[candidate]);
     let mut rivals = rivals.map(|&rival| attempts[rival].standing);
-    match over && rivals.all(|standing| matches!(standing, Standing::Over | Standing::GivenUp)) {
-        true => Verdict::Unknown,
-        false => Verdict::Later,
+    match over && rivals.all(|standing| matches!(standing, StillPossible::Over | StillPossible::GivenUp)) {
+        true => AttemptVerdict::Unknown,
+        false => AttemptVerdict::Later,
     }
 }
 
@@ -234,7 +234,7 @@ fn all_started(
     candidates: &[Action],
     fits: &[Vec<usize>],
 ) -> Option<Vec<Option<usize>>> {
-    let in_flight = |&attempt: &usize| attempts[attempt].standing == Standing::InFlight;
+    let in_flight = |&attempt: &usize| attempts[attempt].standing == StillPossible::InFlight;
     if group.candidates.is_empty()
         || group.attempts.len() != group.candidates.len()
         || group.attempts.iter().any(in_flight)

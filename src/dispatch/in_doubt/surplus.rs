@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// An occurrence whose stack's list is read for a second action.
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct SurplusWatch {
     stack: StackUid,
     watch: Watch,
     /// The action that a second attempt has started.
@@ -60,7 +60,7 @@ pub(super) struct Watched {
     told: HashSet<ActionId>,
 }
 
-impl Watched {
+impl SurplusWatch {
     pub(super) fn is_of(&self, account: &AccountName, stack: &StackUid) -> bool {
         self.watch.account == *account && self.stack == *stack
     }
@@ -180,7 +180,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let told = HashSet::new();
-        let watched = Watched { stack, watch, first_action, at, is_last, surplus: None, told };
+        let watched = SurplusWatch { stack, watch, first_action, at, is_last, surplus: None, told };
         effects.push(watched.row(&key, Some(watched.watch.clone())));
         self.doubts.ask_at(&watched.watch.account, &watched.stack, at);
         self.doubts.resent.insert(key, watched);

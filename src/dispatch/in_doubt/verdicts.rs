@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Token;
-use super::evidence::{Background, Run, testify, weigh};
-use super::reconcile::{Attempt, Judgement, Standing, Verdict, candidates, judge};
+use super::TokenOwner;
+use super::evidence::{JobFacts, KnownRun, testify, weigh};
+use super::reconcile::{Attempt, AttemptVerdict, Judgement, StillPossible, candidates, judge};
 use super::span::{LONGEST_EFFECT, moved, spread};
 use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
-use crate::dispatch::listing::{Ahead, Reading};
+use crate::dispatch::listing::{Ahead, ListReading};
 use crate::dispatch::{Dispatch, Id, InFlight};
 use crate::journal::{ClockOf, Key, Known};
 use crate::schedule::{AccountName, JobUid, StackUid};
@@ -29,8 +29,8 @@ pub(super) struct SharedOut {
 
 /// The facts about a stack at the time when its attempts are judged.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) reading: Reading,
+pub(super) struct StackFacts {
+    pub(super) reading: ListReading,
     /// The list is as it was then, or newer.
     pub(super) since: Mono,
     /// The requests that were in flight then.
@@ -49,7 +49,7 @@ pub(super) struct Flying {
 
 /// The verdicts on the attempts of a stack.
 pub(super) struct Verdicts {
-    pub(super) verdicts: Vec<(Id, Verdict)>,
+    pub(super) verdicts: Vec<(Id, AttemptVerdict)>,
     /// Second actions of occurrences that were sent again.
     pub(super) surplus: Vec<(Key, ActionId)>,
     keys: Vec<Key>,
@@ -72,10 +72,10 @@ impl Dispatch {
     pub(super) fn verdicts(
         &self,
         (account, stack): &(AccountName, StackUid),
-        found: &Found,
+        found: &StackFacts,
         now: Now,
     ) -> Verdicts {
-        let Found { reading, since, in_flight, known, records } = found;
+        let StackFacts { reading, since, in_flight, known, records } = found;
         let since = *since;
         let ahead = reading.ahead(now);
         let mut started: HashSet<ActionId> = known.actions.iter().copied().collect();
@@ -85,7 +85,7 @@ impl Dispatch {
         let mut attempts = Vec::new();
         // Whoever sent them: what is known of the user holds for this account alone.
         for (&id, doubt) in self.doubts.open.iter().filter(|(_, doubt)| doubt.stack == *stack) {
-            let standing = if doubt.over_at <= since { Standing::Over } else { Standing::Open };
+            let standing = if doubt.over_at <= since { StillPossible::Over } else { StillPossible::Open };
             let user = if doubt.account == *account { users(doubt.token) } else { None };
             ids.push((id, doubt.account == *account));
             keys.extend(self.occurrences.get(id).map(|pending| pending.key()));
@@ -99,7 +99,7 @@ impl Dispatch {
         for (key, doubt) in self.doubts.unnamed.iter().filter(|(_, doubt)| doubt.stack == *stack) {
             keys.push(key.clone());
             let user = if doubt.account == *account { users(doubt.token) } else { None };
-            attempts.push(doubt.attempt(now, ahead, user, Standing::GivenUp));
+            attempts.push(doubt.attempt(now, ahead, user, StillPossible::GivenUp));
             if !self.doubts.resent.contains_key(key) {
                 rivals.extend(attempts.last().cloned());
             }
@@ -127,7 +127,7 @@ impl Dispatch {
         for Flying { left, job } in in_flight {
             jobs.push(Some(job));
             let (from, _) = spread(moved(left.wall, now.set_since(*left)), now.wall, ahead);
-            let standing = Standing::InFlight;
+            let standing = StillPossible::InFlight;
             let until = Timestamp::MAX;
             attempts.push(Attempt { from, until, near: Vec::new(), user: None, standing });
             rivals.extend(attempts.last().cloned());
@@ -149,7 +149,7 @@ impl Dispatch {
             .collect();
         let judgement = judge(&attempts, &candidates, self.doubts.is_user_shared(stack, now));
         let mut is_contradicted = false;
-        let mut verdicts: Vec<(Id, Verdict)> = Vec::new();
+        let mut verdicts: Vec<(Id, AttemptVerdict)> = Vec::new();
         for (place, (id, ours)) in ids.iter().enumerate().take(judged) {
             let Some(by_list) = judgement.verdicts.get(place).filter(|_| *ours).cloned() else { continue };
             let attempt = &attempts[place];
@@ -159,15 +159,15 @@ impl Dispatch {
                     let may_be_of_job =
                         |other: usize| other != place && jobs[other].is_none_or(|its| its == job);
                     let of_job = known.jobs.iter().filter(|(_, its)| *its == job);
-                    let background = Background {
-                        runs: of_job.map(|(&action, _)| Run::of(action, &reading.actions)).collect(),
+                    let background = JobFacts {
+                        runs: of_job.map(|(&action, _)| KnownRun::of(action, &reading.actions)).collect(),
                         others: (0..attempts.len()).any(may_be_of_job),
                         moved_with: self.doubts.moved_with.get(&(stack.clone(), job.clone())).copied(),
                     };
                     let testimony = testify(record, attempt, &background);
                     let fitting: Vec<&Action> =
                         candidates.iter().filter(|action| attempt.is_shown_by(action)).collect();
-                    let is_over = attempt.standing == Standing::Over;
+                    let is_over = attempt.standing == StillPossible::Over;
                     let weighed = weigh(by_list.clone(), testimony, is_over, record, &fitting);
                     is_contradicted |= weighed != by_list;
                     weighed
@@ -198,12 +198,12 @@ impl Dispatch {
         for (key, verdict) in keys.iter().zip(&judgement.verdicts) {
             // An action of an occurrence that is sent again is told as surplus once another action
             // of it is known.
-            if let Verdict::Started(action) = verdict
+            if let AttemptVerdict::Started(action) = verdict
                 && (self.doubts.resent.contains_key(key)
                     || self.occurrences.id_of(key).is_some() && !self.is_open(key))
             {
                 own.extend(action.as_ref().and_then(|action| action.id));
-            } else if matches!(verdict, Verdict::Started(_)) {
+            } else if matches!(verdict, AttemptVerdict::Started(_)) {
                 self.doubts.unnamed.retain(|(unnamed, _)| unnamed != key);
                 self.doubts.shared_out.occurrences.insert(key.clone(), now.mono);
             }
@@ -226,12 +226,13 @@ impl Dispatch {
     fn user_of(
         &self,
         account: &AccountName,
-        token: Token,
+        token: TokenOwner,
         actions: &[Action],
         known: &HashSet<ActionId>,
     ) -> Option<String> {
         let access = self.accounts.get(account)?;
-        let user = access.token.user.clone().filter(|_| token == Token::OfReload(access.token.reloads))?;
+        let user =
+            access.token.user.clone().filter(|_| token == TokenOwner::OfReload(access.token.reloads))?;
         let ours = actions.iter().filter(|action| action.id.is_some_and(|id| known.contains(&id)));
         let agree = ours.filter_map(|action| action.user.as_ref()).all(|other| *other == user);
         agree.then_some(user)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pending::{Id, Place, Rank};
+use super::pending::{Id, PendingPlace, Rank};
 use crate::clock::{Mono, Now};
 use crate::dispatch::standing::Waits;
 use crate::schedule::Priority;
@@ -23,30 +23,30 @@ pub(in crate::dispatch) struct AccountQueue {
 }
 
 impl AccountQueue {
-    pub(super) fn put_in(&mut self, place: Place, rank: Rank) {
+    pub(super) fn put_in(&mut self, place: PendingPlace, rank: Rank) {
         match place {
-            Place::Ready => {
+            PendingPlace::Ready => {
                 self.waiting[rank.0.0 as usize] += usize::from(self.ready.insert(rank));
                 self.untold.push(rank.2);
             }
-            Place::Retry(at) => {
+            PendingPlace::Retry(at) => {
                 self.waiting[rank.0.0 as usize] += usize::from(self.retries.insert((at, rank)));
             }
-            Place::Held => drop(self.held.insert(rank)),
-            Place::Stack => drop(self.by_stack.insert(rank)),
-            Place::Future | Place::Sending | Place::Doubt => {}
+            PendingPlace::Held => drop(self.held.insert(rank)),
+            PendingPlace::Stack => drop(self.by_stack.insert(rank)),
+            PendingPlace::Future | PendingPlace::Sending | PendingPlace::Doubt => {}
         }
     }
 
-    pub(super) fn take_out(&mut self, place: Place, rank: Rank) {
+    pub(super) fn take_out(&mut self, place: PendingPlace, rank: Rank) {
         match place {
-            Place::Ready => self.waiting[rank.0.0 as usize] -= usize::from(self.ready.remove(&rank)),
-            Place::Retry(at) => {
+            PendingPlace::Ready => self.waiting[rank.0.0 as usize] -= usize::from(self.ready.remove(&rank)),
+            PendingPlace::Retry(at) => {
                 self.waiting[rank.0.0 as usize] -= usize::from(self.retries.remove(&(at, rank)));
             }
-            Place::Held => drop(self.held.remove(&rank)),
-            Place::Stack => drop(self.by_stack.remove(&rank)),
-            Place::Future | Place::Sending | Place::Doubt => {}
+            PendingPlace::Held => drop(self.held.remove(&rank)),
+            PendingPlace::Stack => drop(self.by_stack.remove(&rank)),
+            PendingPlace::Future | PendingPlace::Sending | PendingPlace::Doubt => {}
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::pending::{Id, Place};
+use super::pending::{Id, PendingPlace};
 use crate::cloud66::ActionId;
 
 #[derive(Debug, Default, PartialEq)]
@@ -48,28 +48,28 @@ impl Activity {
         self.waiting.iter().chain(&self.held).chain(&self.by_stack)
     }
 
-    pub(super) fn put_in(&mut self, place: Place, id: Id) {
+    pub(super) fn put_in(&mut self, place: PendingPlace, id: Id) {
         match place {
-            Place::Ready | Place::Retry(_) => drop(self.waiting.insert(id)),
-            Place::Held => {
+            PendingPlace::Ready | PendingPlace::Retry(_) => drop(self.waiting.insert(id)),
+            PendingPlace::Held => {
                 debug_assert_eq!(self.held, None, "overlap: queue holds one");
                 self.held = Some(id);
             }
-            Place::Stack => drop(self.by_stack.insert(id)),
-            Place::Sending => self.sending += 1,
-            Place::Doubt => self.in_doubt += 1,
-            Place::Future => {}
+            PendingPlace::Stack => drop(self.by_stack.insert(id)),
+            PendingPlace::Sending => self.sending += 1,
+            PendingPlace::Doubt => self.in_doubt += 1,
+            PendingPlace::Future => {}
         }
     }
 
-    pub(super) fn take_out(&mut self, place: Place, id: Id) {
+    pub(super) fn take_out(&mut self, place: PendingPlace, id: Id) {
         match place {
-            Place::Ready | Place::Retry(_) => drop(self.waiting.remove(&id)),
-            Place::Held => self.held = None,
-            Place::Stack => drop(self.by_stack.remove(&id)),
-            Place::Sending => self.sending -= 1,
-            Place::Doubt => self.in_doubt -= 1,
-            Place::Future => {}
+            PendingPlace::Ready | PendingPlace::Retry(_) => drop(self.waiting.remove(&id)),
+            PendingPlace::Held => self.held = None,
+            PendingPlace::Stack => drop(self.by_stack.remove(&id)),
+            PendingPlace::Sending => self.sending -= 1,
+            PendingPlace::Doubt => self.in_doubt -= 1,
+            PendingPlace::Future => {}
         }
     }
 

@@ -45,7 +45,7 @@ pub enum Haste {
 
 /// Where an occurrence is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dispatch) enum Place {
+pub(in crate::dispatch) enum PendingPlace {
     /// Not due yet.
     Future,
     /// In its account's queue.
@@ -62,11 +62,14 @@ pub(in crate::dispatch) enum Place {
     Doubt,
 }
 
-impl Place {
+impl PendingPlace {
     /// Returns true when an occurrence in this place is due and not sent, so that its deadline
     /// counts.
     pub(super) fn waits(self) -> bool {
-        matches!(self, Place::Ready | Place::Retry(_) | Place::Held | Place::Stack)
+        matches!(
+            self,
+            PendingPlace::Ready | PendingPlace::Retry(_) | PendingPlace::Held | PendingPlace::Stack
+        )
     }
 }
 
@@ -151,7 +154,7 @@ impl Planned {
 #[derive(Debug)]
 pub(in crate::dispatch) struct Pending {
     pub(super) planned: Planned,
-    pub(super) place: Place,
+    pub(super) place: PendingPlace,
     pub(in crate::dispatch) history: History,
     /// The entry as a reload made it while the occurrence was in flight.
     pub(in crate::dispatch) reloaded: Option<Reloaded>,
@@ -166,7 +169,7 @@ impl Deref for Pending {
 }
 
 impl Pending {
-    pub(in crate::dispatch) fn place(&self) -> Place {
+    pub(in crate::dispatch) fn place(&self) -> PendingPlace {
         self.place
     }
 
@@ -206,8 +209,9 @@ pub(in crate::dispatch) struct History {
     pub(in crate::dispatch) goes_on: bool,
     /// The journal has it that the occurrence waits, so that no attempt is under way.
     pub(in crate::dispatch) written: bool,
-    /// A reload changed what is claimed. A process that comes after a crash could not tell by the
-    /// watermark whether it was sent: it is written as being sent before it leaves.
+    /// A reload changed what is claimed, or an attempt of a former leader stays in doubt. A process
+    /// that comes after a crash could not tell by the watermark whether it was sent: it is written as
+    /// being sent before it leaves.
     pub(in crate::dispatch) amended: bool,
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of
     /// further attempts, it cannot be said that it was not sent.

@@ -47,8 +47,8 @@ fn what_an_older_copy_of_the_journal_has_as_made_up_for_and_due_is_in_doubt() {
     let entries = ["early", "late"].map(|name| Arc::new(entry(name, &account)));
     let schedule = Schedule { accounts: vec![Arc::clone(&account)], entries: entries.to_vec() };
     let left = |name: &str, second: i64| {
-        let Open { claim, reached } = open(name, second, Reached::Due);
-        Open { claim: Claim { origin: Origin::Backfill, ..claim }, reached }
+        let open = open(name, second, Reached::Due);
+        Open { claim: Claim { origin: Origin::Backfill, ..open.claim.clone() }, ..open }
     };
     let mut world = World::new(&account);
     // The copy is of a minute ago: what was due by then may have left.

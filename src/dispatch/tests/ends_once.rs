@@ -58,7 +58,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(world.gauges().waiting, world.waiting(), "at {}", world.now.wall);
-            let held = world.pending().filter(|pending| matches!(pending.place(), Place::Held | Place::Stack)).count();
+            let held = world.pending().filter(|pending| matches!(pending.place(), PendingPlace::Held | PendingPlace::Stack)).count();
             let told = world.dispatch.standings().next().map(|(_, standing)| standing.held);
             prop_assert_eq!(told, Some(held), "at {}", world.now.wall);
             while let Some((_, request)) = world.sent.first() {

@@ -163,7 +163,8 @@ impl World {
     /// Returns the figure that the gauge of waiting occurrences should show: every queue, walked
     /// through.
     pub(super) fn waiting(&self) -> [(Priority, usize); 3] {
-        let waits = |pending: &&Pending| matches!(pending.place(), Place::Ready | Place::Retry(_));
+        let waits =
+            |pending: &&Pending| matches!(pending.place(), PendingPlace::Ready | PendingPlace::Retry(_));
         let waiting: Vec<&Pending> = self.pending().filter(waits).collect();
         [Priority::High, Priority::Normal, Priority::Low].map(|priority| {
             (priority, waiting.iter().filter(|pending| pending.entry.priority == priority).count())
@@ -236,7 +237,7 @@ impl World {
             .then_some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi });
         let remaining = if refused.is_some() { 0 } else { self.limit.saturating_sub(self.used) };
         let quota =
-            answered.then_some(Answer { limit: Some(self.limit), remaining: Some(remaining), refused });
+            answered.then_some(QuotaAnswer { limit: Some(self.limit), remaining: Some(remaining), refused });
         let reply = Reply { quota, warning: None, left: None, outcome };
         let effects = self.dispatch.fired(id, self.now.wall, reply, self.now);
         self.take(effects);
@@ -272,7 +273,7 @@ impl World {
         let place = self.sent.iter().position(|(_, request)| is_it(request));
         let (id, _) =
             self.sent.remove(place.unwrap_or_else(|| panic!("{at:?} is looked at: {:?}", self.sent)));
-        let quota = Some(Answer {
+        let quota = Some(QuotaAnswer {
             limit: Some(self.limit),
             remaining: Some(self.limit.saturating_sub(self.used)),
             refused: None,
@@ -296,7 +297,7 @@ impl World {
     pub(super) fn answer_list(&mut self, outcome: ActionsListed) {
         let place = self.sent.iter().position(|(_, request)| matches!(request, Request::Actions { .. }));
         let (id, _) = self.sent.remove(place.expect("a stack's actions are asked for"));
-        let quota = Some(Answer {
+        let quota = Some(QuotaAnswer {
             limit: Some(self.limit),
             remaining: Some(self.limit.saturating_sub(self.used)),
             refused: None,
@@ -417,7 +418,7 @@ pub(super) fn open_at(name: &str, at: Timestamp) -> Open {
         origin: Origin::Schedule,
         repetition: crate::journal::Repetition::default(),
     };
-    Open { claim, reached: Reached::Due }
+    Open { claim, reached: Reached::Due, may_have_been_sent_in: None }
 }
 
 pub(super) fn recovered(open: Vec<Open>) -> Recovered {

@@ -165,18 +165,18 @@ fn keep_alive(config: &mut tokio_postgres::Config) {
 
 /// The settings that the driver does not know, or reads differently.
 #[derive(Default)]
-struct Own {
+struct OwnSettings {
     mode: Option<SslMode>,
     roots: Option<PathBuf>,
 }
 
 /// Takes this program's own keys out of a URL. In every mode a certificate is either verified
 /// together with its name, or not asked for.
-fn without_own_keys(text: &str) -> Result<(String, Own), AddressError> {
+fn without_own_keys(text: &str) -> Result<(String, OwnSettings), AddressError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
         return Err(AddressError::NoUrl);
     }
-    let mut own = Own::default();
+    let mut own = OwnSettings::default();
     let Some((place, query)) = text.split_once('?') else {
         return Ok((text.to_owned(), own));
     };

@@ -4,13 +4,14 @@
 //! The state is pure: it takes in what was found in the database, and when, and returns the next
 //! step. The elector asks the database and performs the step.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::{Identity, SendPermit};
+use super::super::{EndedTerm, Identity, SendPermit, TermNumber};
 use super::identity::Id;
-use super::lease::{Act, EXPIRES, KnownBeat, LOOK, Number, Seen, VALID, Watch};
+use super::lease::{Act, EXPIRES, KnownBeat, LOOK, Seen, VALID, Watch};
 use super::term::{LeadershipChange, Term};
 use crate::clock::{Mono, Now};
 use crate::schedule::Shard;
@@ -31,7 +32,7 @@ pub(crate) struct Found {
 /// A beat of a leader, and the last one that it knows to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Beat {
-    pub(crate) number: Number,
+    pub(crate) number: TermNumber,
     /// A row with an older beat is of a database that has lost this one: an older copy of itself.
     pub(crate) known: i64,
     /// Greater than each that was asked for before.
@@ -43,16 +44,15 @@ pub(crate) struct Beat {
 pub(crate) enum Next {
     /// Look again after so long.
     Wait(Duration),
-    /// Take it, if it is still as it was found. The mark is the former process's, where the lease
-    /// was its.
-    Take { mark: Option<Timestamp>, lost_until: Option<Timestamp> },
+    /// Take it, if it is still as it was found.
+    Take { lost_until: Option<Timestamp> },
 }
 
 /// A shard that this member leads or stands by for.
 pub(crate) struct ElectionState {
-    /// The send watermark of the former process of this member; the inner `None`: there is none.
-    /// `None` once this process has led.
-    former: Option<Option<Timestamp>>,
+    /// This process has led: a lease of the process before it in the same state directory is long
+    /// another's.
+    has_led: bool,
     role: Role,
     watch: Watch,
     /// The time since which the lease is free.
@@ -71,20 +71,21 @@ pub(crate) struct ElectionState {
 /// Role of a member in a shard.
 enum Role {
     StandsBy { leader: Option<Id> },
-    Leads(Number, SendPermit, Beats),
+    Leads(TermNumber, SendPermit, Beats),
 }
 
 /// The beats of a leader that are known to be written, and that are asked for.
 struct Beats {
     known: KnownBeat,
     asked: i64,
+    /// Former terms of whose ends the leader was told.
+    ended: BTreeSet<TermNumber>,
 }
 
 impl ElectionState {
-    /// `mark` is how far the process before has sent.
-    pub(crate) fn new(mark: Option<Timestamp>) -> ElectionState {
+    pub(crate) fn new() -> ElectionState {
         ElectionState {
-            former: Some(mark),
+            has_led: false,
             role: Role::StandsBy { leader: None },
             watch: Watch::default(),
             free_since: None,
@@ -119,7 +120,7 @@ impl ElectionState {
     }
 
     /// Returns the number of the term for which the member leads.
-    pub(crate) fn number(&self) -> Option<Number> {
+    pub(crate) fn number(&self) -> Option<TermNumber> {
         match self.role {
             Role::Leads(number, ..) => Some(number),
             Role::StandsBy { .. } => None,
@@ -147,11 +148,8 @@ impl ElectionState {
         if mono < self.rests_until || settles {
             return (Next::Wait(LOOK), self.follow(found));
         }
-        if let Some(mark) = self.former
-            && found.holder.is_some()
-            && found.holder == former
-        {
-            return (Next::Take { mark, lost_until }, None);
+        if !self.has_led && found.holder.is_some() && found.holder == former {
+            return (Next::Take { lost_until }, None);
         }
         if let Act::Wait(pause) = self.watch.see(found.seen, mono) {
             self.free_since = None;
@@ -161,7 +159,7 @@ impl ElectionState {
         if mono.saturating_sub(since) < hesitates {
             return (Next::Wait(LOOK), None);
         }
-        (Next::Take { mark: None, lost_until }, None)
+        (Next::Take { lost_until }, None)
     }
 
     /// It was asked for then, and is this member's.
@@ -169,7 +167,7 @@ impl ElectionState {
         &mut self,
         shard: Shard,
         found: &Found,
-        (number, mark): (Number, Option<Timestamp>),
+        number: TermNumber,
         (holder, identity): (Id, &Identity),
         asked: Now,
     ) -> Term {
@@ -177,14 +175,15 @@ impl ElectionState {
         permit.extend(asked.mono + VALID, sends_until(asked));
         let beat = found.seen.beat + 1;
         let known_beat = KnownBeat::new(beat);
-        self.role = Role::Leads(number, permit.clone(), Beats { known: known_beat.clone(), asked: beat });
+        let beats = Beats { known: known_beat.clone(), asked: beat, ended: BTreeSet::new() };
+        self.role = Role::Leads(number, permit.clone(), beats);
         let until = sends_until(asked).max(self.sent_until.unwrap_or(Timestamp::MIN));
         self.sent_until = grown(found.sends_until, until);
-        (self.former, self.free_since) = (None, None);
-        let former = Number::new(found.seen.number);
+        (self.has_led, self.free_since) = (true, None);
         let sends_until = found.sends_until;
         let identity = identity.clone();
-        Term { shard, number, holder, known_beat, identity, former, permit, sends_until, mark }
+        let sent_up_to = Timestamp::MIN;
+        Term { shard, number, holder, known_beat, identity, permit, sends_until, sent_up_to }
     }
 
     /// It was asked for, and was not as it was found: somebody was faster, or the leader is back.
@@ -221,6 +220,15 @@ impl ElectionState {
         }
     }
 
+    /// Terms are over, by the word of their leaders. Returns those of which the leader was not told,
+    /// if it leads.
+    pub(crate) fn terms_ended(&mut self, ended: &[EndedTerm]) -> Option<LeadershipChange> {
+        let Role::Leads(.., beats) = &mut self.role else { return None };
+        let new: Vec<EndedTerm> =
+            ended.iter().filter(|term| beats.ended.insert(term.number)).copied().collect();
+        (!new.is_empty()).then_some(LeadershipChange::TermsEnded(new))
+    }
+
     /// The journal was replaced by another one, or by none: nobody leads.
     pub(crate) fn is_without_journal(&mut self) -> Option<LeadershipChange> {
         let led = self.leads();
@@ -247,7 +255,7 @@ impl ElectionState {
     }
 
     fn steps_down(&mut self) {
-        if let Role::Leads(_, permit, _) = &self.role {
+        if let Role::Leads(_, permit, ..) = &self.role {
             permit.revoke();
         }
         self.role = Role::StandsBy { leader: None };
@@ -289,7 +297,7 @@ mod tests {
 
     /// Takes the lease at a second of the member's clock.
     fn leads(tables: &mut Tables, id: Id, second: i64) -> ElectionState {
-        let mut part = ElectionState::new(None);
+        let mut part = ElectionState::new();
         let wall = Timestamp::from_second(second).expect("an instant");
         let asked = Now { wall, mono: Duration::from_secs(60) };
         let found = tables.look();
@@ -297,7 +305,7 @@ mod tests {
         let until = sends_until(asked).max(part.sent_until().unwrap_or(wall));
         let number = tables.take(found.seen, id, until, None).expect("the lease is as it was seen");
         let identity = tables.identity().clone();
-        part.taken(Shard::Common, &found, (number, None), (id, &identity), asked);
+        part.taken(Shard::Common, &found, number, (id, &identity), asked);
         part
     }
 
@@ -308,7 +316,7 @@ mod tests {
         let copy = tables.clone();
         let behind = leads(&mut tables, Id(2), 1_000_000);
         assert_eq!(behind.sent_until(), tables.look().sends_until, "as the database has it");
-        let mut another = ElectionState::new(None);
+        let mut another = ElectionState::new();
         another.may_have_sent(behind.sent_until());
         let _ = another.consider(&tables.look(), None, Duration::ZERO, Duration::from_secs(60));
         assert_eq!(another.older_since, None);

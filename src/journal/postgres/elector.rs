@@ -12,16 +12,15 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::JournalError;
 use super::super::identity::{KnownJournal, WhenReplaced};
 use super::super::outage::Outage;
 use super::super::uuid::Identity;
+use super::super::{EndedTerm, JournalError, TermNumber};
 use super::balance::ShardLoad;
 use super::connection::{PREPARED_WITHIN, answered, connect, within};
 use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
 use super::identity::Id;
-use super::lease::{BEAT, LOOK, Number, Seen};
-
+use super::lease::{BEAT, LOOK, Seen};
 use super::sighting::Sighting;
 use super::term::{LeadershipChange, MemberEvent};
 use super::{Address, schema};
@@ -83,14 +82,29 @@ const TAKE: &str = "
         AND to_regclass('stackcron.target_pkey') IS NOT NULL
     RETURNING number";
 
-/// Keeps the leases of these terms of this holder. A row with an older beat than the one that is
-/// known to be written is of an older copy of the database.
+/// Keeps the leases of these terms of this holder, and reads which terms are over. A row with an
+/// older beat than the one that is known to be written is of an older copy of the database.
 const KEEP: &str = "
-    UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until + 1, $5)
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (number, known, next)
-    WHERE l.number = k.number AND l.holder = $4 AND NOT l.released AND l.beat >= k.known AND l.beat < k.next
-        AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $6::text::uuid)
-    RETURNING l.number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    WITH kept AS (
+        UPDATE stackcron.lease l SET beat = k.next, sends_until = greatest(sends_until + 1, $5)
+        FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (number, known, next)
+        WHERE l.number = k.number AND l.holder = $4 AND NOT l.released AND l.beat >= k.known AND l.beat < k.next
+            AND EXISTS (SELECT FROM stackcron.journal WHERE identity = $6::text::uuid)
+        RETURNING l.number
+    )
+    SELECT kept.number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, ended.numbers, ended.sent_until
+    FROM kept, (
+        SELECT coalesce(array_agg(number ORDER BY number), '{}') AS numbers,
+            coalesce(array_agg(sent_until ORDER BY number), '{}') AS sent_until
+        FROM stackcron.ended
+    ) AS ended";
+
+/// Tells how far the leaders of terms that are over have sent. What was told before counts as well.
+const REPORT: &str = "
+    INSERT INTO stackcron.ended AS e (number, sent_until)
+    SELECT r.number, r.sent_until FROM unnest($1::bigint[], $2::bigint[]) AS r (number, sent_until)
+    WHERE EXISTS (SELECT FROM stackcron.journal WHERE identity = $3::text::uuid)
+    ON CONFLICT (number) DO UPDATE SET sent_until = greatest(e.sent_until, excluded.sent_until)";
 
 const RELEASE: &str = "
     UPDATE stackcron.lease SET beat = beat + 1, released = true
@@ -101,7 +115,7 @@ const RELEASE: &str = "
 pub(super) struct Unable {
     pub(super) commands: mpsc::UnboundedSender<ElectorCommand>,
     pub(super) shard: Shard,
-    pub(super) number: Number,
+    pub(super) number: TermNumber,
 }
 
 impl Unable {
@@ -116,12 +130,14 @@ impl Unable {
 pub(super) enum ElectorCommand {
     /// Lead a shard when it is free.
     Join(Shard, Candidate),
+    /// Tell the other members how far this member had sent in a term that is over.
+    Report(EndedTerm),
     /// Hand a lease over, and look again for it later: this member cannot use it, or has handed it
     /// over.
     Release(Shard),
     /// Hand a lease over that the term of this number cannot use for the reason given, if another
     /// member is there.
-    CannotLead(Shard, Number, JournalError),
+    CannotLead(Shard, TermNumber, JournalError),
     /// Hand a lease over, and look for it no more. Ends with the last. Told whether it is handed
     /// over: where the database is out of reach, it ends by itself.
     Leave(Shard, oneshot::Sender<bool>),
@@ -162,6 +178,9 @@ pub(super) struct Elector {
     /// The other members that live and have the same schedule.
     pub(super) others: watch::Receiver<Vec<i64>>,
     pub(super) shards: BTreeMap<Shard, Candidate>,
+    /// Terms of this member, or of its process before, that are over, and of which the database has
+    /// not been told.
+    pub(super) reports: Vec<EndedTerm>,
     /// Times at which the next beat, the next look and the next hand-over are due.
     pub(super) due: [Mono; 3],
     /// The failures that were told.
@@ -241,6 +260,7 @@ impl Elector {
         let prepared = match within(&self.address, PREPARED_WITHIN, preparing).await {
             Err(JournalError::Replaced { .. }) if self.when_replaced == WhenReplaced::BeginAnew => {
                 self.known.forget();
+                self.reports.clear();
                 within(&self.address, PREPARED_WITHIN, schema::prepare(client, &self.address, None)).await
             }
             prepared => prepared,
@@ -297,6 +317,10 @@ impl Elector {
         command: ElectorCommand,
     ) -> Result<AfterCommand, JournalError> {
         let (shard, left) = match command {
+            ElectorCommand::Report(ended) => {
+                self.reports.push(ended);
+                return Ok(AfterCommand::Done);
+            }
             ElectorCommand::Join(shard, mut candidate) => {
                 candidate.part.may_have_sent(self.known.until(&shard));
                 self.shards.insert(shard, candidate);
@@ -348,6 +372,8 @@ impl Elector {
             self.due[0] = now.mono + BEAT;
             self.renew_lease(client, now).await?;
         }
+        // Before a lease is taken: the term that begins then reads them.
+        self.report(client).await?;
         if now.mono >= look {
             let pause = self.look(client).await?;
             self.due[1] = Now::read().mono + pause;
@@ -357,6 +383,21 @@ impl Elector {
             false => self.due[1],
         };
         Ok(next.saturating_sub(Now::read().mono))
+    }
+
+    /// Tells the other members how far this member had sent in terms that are over.
+    async fn report(&mut self, client: &Client) -> Result<(), JournalError> {
+        if self.reports.is_empty() {
+            return Ok(());
+        }
+        let numbers: Vec<i64> = self.reports.iter().map(|ended| ended.number.get()).collect();
+        let sent: Vec<i64> = self.reports.iter().map(|ended| ended.sent_up_to.as_microsecond()).collect();
+        let identity = self.identity.borrow().as_ref().map(ToString::to_string);
+        let parameters =
+            [(&numbers as _, Type::INT8_ARRAY), (&sent as _, Type::INT8_ARRAY), (&identity as _, Type::TEXT)];
+        answered(&self.address, client.query_typed(REPORT, &parameters)).await?;
+        self.reports.clear();
+        Ok(())
     }
 
     /// Keeps what it leads.
@@ -378,12 +419,15 @@ impl Elector {
         ];
         let kept = answered(&self.address, client.query_typed(KEEP, &parameters)).await?;
         let too_far = kept.first().is_some_and(|row| is_too_far(asked, Now::read(), row.get(1)));
+        let ended = kept.first().map(ended_terms).unwrap_or_default();
         let kept: Vec<i64> = kept.iter().map(|row| row.get(0)).collect();
         for candidate in self.shards.values_mut() {
             if let Some(notice) = candidate.part.kept(&kept, asked) {
                 candidate.emit(notice);
                 self.due[1] = Mono::ZERO;
             }
+            let notice = candidate.part.terms_ended(&ended);
+            candidate.emit(notice);
             if too_far && candidate.part.stays() {
                 let notice = candidate.part.leaves();
                 candidate.emit(notice);
@@ -448,9 +492,9 @@ impl Elector {
         };
         let (next, notice) = candidate.part.consider(found, self.former, hesitates, mono);
         candidate.emit(notice);
-        let (mark, lost_until) = match next {
+        let lost_until = match next {
             Next::Wait(pause) => return Ok(pause),
-            Next::Take { mark, lost_until } => (mark, lost_until),
+            Next::Take { lost_until } => lost_until,
         };
         let Some(identity) = self.identity.borrow().clone() else {
             return Ok(LOOK);
@@ -481,8 +525,8 @@ impl Elector {
         if !released {
             self.due[2] = self.due[2].max(mono + SETTLES);
         }
-        let number = Number::new(row.get(0));
-        let term = candidate.part.taken(shard.clone(), found, (number, mark), (self.id, &identity), asked);
+        let number = TermNumber::new(row.get(0));
+        let term = candidate.part.taken(shard.clone(), found, number, (self.id, &identity), asked);
         candidate.sighting.send_modify(Sighting::takes);
         candidate.emit(LeadershipChange::Leads(term));
         self.due[0] = asked.mono + BEAT;
@@ -535,6 +579,16 @@ fn is_too_far(asked: Now, answered: Now, shown: i64) -> bool {
 /// The name of a shard's rows. The common shard has the empty one.
 fn shard_name(shard: &Shard) -> &str {
     shard.name().map_or("", ShardName::as_str)
+}
+
+/// Returns the terms that are over, as a beat reads them.
+fn ended_terms(row: &Row) -> Vec<EndedTerm> {
+    let (numbers, sent): (Vec<i64>, Vec<i64>) = (row.get(2), row.get(3));
+    let ended = numbers.into_iter().zip(sent).filter_map(|(number, sent)| {
+        let sent_up_to = Timestamp::from_microsecond(sent).ok()?;
+        Some(EndedTerm { number: TermNumber::new(number), sent_up_to })
+    });
+    ended.collect()
 }
 
 fn found(row: &Row) -> Option<(Shard, Found)> {

@@ -172,7 +172,9 @@ impl Group {
                 }
             }
             Write::Resent(resent) => drop(self.resent.insert(resent.key.clone(), resent.clone())),
-            Write::InForce(since, entries) => self.in_force = Some((since, entries.to_vec())),
+            Write::InForce(since, schedule) => {
+                self.in_force = Some((since, Definition::of_all(&schedule.entries)));
+            }
             Write::Amend(claim) => drop(self.amended.insert(claim.key.clone(), claim.clone())),
             Write::Claim(cursor, claims) => {
                 self.moves(cursor);

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
-use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
+use super::super::{Definition, Filter, ForceSpan, InForce, JournalError, Key, Record, link};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::{Address, rows, schema};
 use crate::schedule::EntryName;
@@ -102,7 +102,7 @@ pub fn read_in_force(address: &Address, entry: Option<&EntryName>) -> Result<InF
         let pruned = journal.first().and_then(|row| row.get::<_, Option<i64>>(0));
         let instant = |at: Option<i64>| at.map(rows::instant).transpose();
         let span = |row: &Row| {
-            Ok(Span {
+            Ok(ForceSpan {
                 entry: rows::entry_name(row.get(0))?,
                 since: rows::instant(row.get(1))?,
                 until: instant(row.get(2))?,

@@ -37,20 +37,6 @@ pub(crate) const BEAT: Duration = Duration::from_millis(200);
 /// Another member looks at the beat so often.
 pub(crate) const LOOK: Duration = Duration::from_millis(150);
 
-/// The number of a leader's term: greater than that of each before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Number(i64);
-
-impl Number {
-    pub(crate) fn new(number: i64) -> Number {
-        Number(number)
-    }
-
-    pub(crate) fn get(self) -> i64 {
-        self.0
-    }
-}
-
 /// The last beat of a leader that is known to be written. Whoever writes for the leader names it as
 /// well as the number: a database that has lost this beat is an older copy of itself, in which the
 /// number may be the same.

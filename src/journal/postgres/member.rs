@@ -17,7 +17,7 @@ use super::super::identity::{KnownJournal, WhenReplaced};
 use super::super::outage::Outage;
 use super::super::summary::Summary;
 use super::super::uuid::Identity;
-use super::super::{JournalError, Opened, SendPermit, SendWatermark};
+use super::super::{EndedTerm, JournalError, Opened, SendPermit, SendWatermark, send_watermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Elector, ElectorCommand, Unable};
@@ -64,6 +64,7 @@ impl Membership {
         let lock = Lock::take(directory)?;
         let io = |error| JournalError::io(directory, &error);
         let mut journal = KnownJournal::open(directory).map_err(io)?;
+        let mut reports = send_watermark::ended_terms(directory).map_err(io)?;
         let location = address.to_string();
         if let Some(seen) = journal.seen()
             && seen.location != location
@@ -75,6 +76,7 @@ impl Membership {
                     entered => entered?,
                 }
                 journal.forget();
+                reports.clear();
             }
         }
         let (identity, of_journal) = watch::channel(None);
@@ -96,6 +98,7 @@ impl Membership {
             news: tell.clone(),
             others,
             shards: BTreeMap::new(),
+            reports,
             due: [Mono::ZERO; 3],
             outage: Outage::default(),
         };
@@ -151,11 +154,11 @@ impl Membership {
     /// # Errors
     /// When the state directory cannot be written.
     pub fn shard_handle(&self, shard: Shard) -> Result<ShardHandle, JournalError> {
-        let mark = SendWatermark::open(&self.directory, &shard, SendPermit::none_yet());
-        let (_, mark) = mark.map_err(|error| JournalError::io(&self.directory, &error))?;
+        let io = |error| JournalError::io(&self.directory, &error);
+        SendWatermark::open(&self.directory, &shard, SendPermit::none_yet()).map_err(io)?;
         let (tell, notices) = mpsc::unbounded_channel();
         let (sighting, seen) = watch::channel(Sighting::default());
-        let candidate = Candidate { part: ElectionState::new(mark), notices: tell, sighting };
+        let candidate = Candidate { part: ElectionState::new(), notices: tell, sighting };
         let _ = self.commands.send(ElectorCommand::Join(shard.clone(), candidate));
         self.joined.notify_one();
         Ok(ShardHandle {
@@ -277,9 +280,10 @@ impl ShardHandle {
         let unable = Unable { commands: commands.clone(), shard: shard.clone(), number: term.number };
         let (tell, opened) = oneshot::channel();
         let open = move || {
-            let (rows, recovered) = Rows::begin(address, &term, unable)?;
             let io = |error| JournalError::io(&directory, &error);
-            let (mark, _) = SendWatermark::open(&directory, &term.shard, term.permit).map_err(io)?;
+            let permit = term.permit.clone();
+            let mark = SendWatermark::begin(&directory, &term.shard, term.number, permit).map_err(io)?;
+            let (rows, recovered) = Rows::begin(address, &term, unable)?;
             Opened::new(rows, recovered, mark).map_err(io)
         };
         let thread = std::thread::Builder::new().name("opening".to_owned()).spawn(move || {
@@ -296,6 +300,12 @@ impl ShardHandle {
             }
             opened
         }
+    }
+
+    /// Tells the other members how far this member had sent in a term that is over: it sends nothing
+    /// under the term any more.
+    pub fn term_ended(&self, ended: EndedTerm) {
+        let _ = self.commands.send(ElectorCommand::Report(ended));
     }
 
     /// Hands the lease over, if it has it, and goes on as one that stands by. The journal must be

@@ -18,13 +18,12 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat, Repetition, Resent,
-    State, Unnamed, Watch,
+    Claim, ClockOf, EndedTerm, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat,
+    Repetition, Resent, State, TermNumber, Unnamed, Watch,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::elector::Unable;
 use super::group::columns;
-use super::lease::Number;
 use super::open::Open;
 use super::statements::Statements;
 use super::term::Term;
@@ -72,7 +71,7 @@ pub(super) struct Rows {
     session: Option<Session>,
     /// Why there is no connection, and since when.
     failed: Option<(Instant, JournalError)>,
-    number: Number,
+    number: TermNumber,
     identity: Identity,
     statements: Arc<Statements>,
     open: Open,
@@ -90,6 +89,23 @@ const QUOTAS: &str = "SELECT account, saved FROM stackcron.quota ORDER BY 1";
 
 const RESENT: &str = "
     SELECT scheduled_at, entry, pass, stack, surplus, watch FROM stackcron.resent WHERE watch IS NOT NULL ORDER BY 1, 2, 3";
+
+/// The terms that are over by the word of their leaders.
+const ENDED: &str = "SELECT number, sent_until FROM stackcron.ended";
+
+/// Forgets the terms that are over and have nothing open any more.
+const FORGET_ENDED: &str = "
+    DELETE FROM stackcron.ended e USING lease WHERE NOT EXISTS (SELECT FROM stackcron.open o WHERE o.number = e.number)";
+
+/// Gives claims that were not sent this leader's number, before it sends one of them: from then on
+/// the word of a former leader says nothing of them.
+const TAKE_OVER: &str = "
+    , taken AS (
+        UPDATE stackcron.open o SET number = $1
+        FROM lease, unnest($2::bigint[], $3::text[], $4::integer[]) AS c (scheduled_at, entry, pass)
+        WHERE o.scheduled_at = c.scheduled_at AND o.entry = c.entry COLLATE \"C\" AND o.pass = c.pass AND o.state = 0
+    )
+    SELECT EXISTS (SELECT FROM lease)";
 
 const PRUNE: &str = "
     , pruned AS (
@@ -173,39 +189,68 @@ impl Rows {
             fails_since: None,
             unable,
         };
-        let (found, open) = rows.attempt(async |client, address, number| {
+        let Inherited { recovered, open, unsent } = rows.attempt(async |client, address, number| {
             let leads: [(&(dyn ToSql + Sync), Type); 1] = [(&number, Type::INT8)];
             let answers = Answers::from_now(address, BEGINS_TO_ANSWER);
             let (begin, goes_on) = (prepared.now(&prepared.begin), prepared.now(&prepared.goes_on));
+            let forget_ended = format!("{}{FORGET_ENDED}", prepared.lease());
             let reading = async {
                 // Sent in this order, without a wait in between: nothing is sent to the API before
                 // it is read.
-                let ((), journal, paused, quotas, resent, open, _, ()) = tokio::try_join!(
+                let ((), journal, paused, quotas, resent, ended, open, _, _, ()) = tokio::try_join!(
                     biased;
                     answers.one(client.batch_execute(BEGIN)),
                     answers.one(client.query_typed(&begin, &leads)),
                     answers.one(client.query_typed(PAUSED, &[])),
                     answers.one(client.query_typed(QUOTAS, &[])),
                     answers.one(client.query_typed(RESENT, &[])),
+                    answers.one(client.query_typed(ENDED, &[])),
                     answers.rows(client.query_typed_raw::<&str, _>(&prepared.open, [])),
+                    answers.one(client.query_typed(&forget_ended, &leads)),
                     answers.one(client.query_typed(&goes_on, &leads)),
                     answers.one(client.batch_execute("COMMIT")),
                 )?;
-                Ok((journal, paused, quotas, resent, open))
+                Ok((journal, paused, quotas, resent, ended, open))
             };
-            let (journal, paused, quotas, resent, open) = within(address, BEGUN_WITHIN, reading).await?;
+            let (journal, paused, quotas, resent, ended, open) =
+                within(address, BEGUN_WITHIN, reading).await?;
             let journal = journal.first().ok_or(JournalError::Deposed)?;
-            let (mut recovered, progress) =
-                found(journal, &paused, &quotas, &open, term).map_err(|detail| damaged(address, &detail))?;
-            recovered.resent = resent
+            let ended = ended.iter().map(ended_term).collect::<Result<Vec<_>, _>>();
+            let mut inherited = ended
+                .and_then(|ended| found(journal, &paused, &quotas, &open, (term, &ended)))
+                .map_err(|detail| damaged(address, &detail))?;
+            inherited.recovered.resent = resent
                 .iter()
                 .map(resent_row)
                 .collect::<Result<_, _>>()
                 .map_err(|detail| damaged(address, &detail))?;
-            Ok((recovered, progress))
+            Ok(inherited)
         })?;
+        rows.take_over(&unsent)?;
         rows.open = Open::found(open);
-        Ok((rows, found))
+        Ok((rows, recovered))
+    }
+
+    /// Gives claims of former terms that were not sent this leader's number.
+    fn take_over(&mut self, unsent: &[Key]) -> Result<(), JournalError> {
+        if unsent.is_empty() {
+            return Ok(());
+        }
+        let sql = format!("{}{TAKE_OVER}", self.statements.lease());
+        self.attempt(async |client, address, number| {
+            let (instants, entries, passes) = columns(unsent.iter());
+            let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+                (&number, Type::INT8),
+                (&instants, Type::INT8_ARRAY),
+                (&entries, Type::TEXT_ARRAY),
+                (&passes, Type::INT4_ARRAY),
+            ];
+            let rows = answered(address, client.query_typed(&sql, &parameters)).await?;
+            match rows.first().is_some_and(|row| row.get(0)) {
+                true => Ok(()),
+                false => Err(JournalError::Deposed),
+            }
+        })
     }
 
     /// Does something with a connection. One that has failed is not used again.
@@ -381,18 +426,26 @@ pub(super) fn paused_entry(row: &Row) -> Result<(EntryName, Pause), String> {
     Ok((entry_name(row.get(0))?, Pause::read(row.get(1))))
 }
 
+/// What former leaders left.
+struct Inherited {
+    recovered: Recovered,
+    open: HashMap<Key, Progress>,
+    /// Claims that were not sent and have another term's number.
+    unsent: Vec<Key>,
+}
+
 fn found(
     journal: &Row,
     paused: &[Row],
     quotas: &[Row],
     open: &[Row],
-    term: &Term,
-) -> Result<(Recovered, HashMap<Key, Progress>), String> {
+    (term, ended): (&Term, &[EndedTerm]),
+) -> Result<Inherited, String> {
     let mut recovered = Recovered {
         cursor: journal.get::<_, Option<i64>>(0).map(instant).transpose()?,
         repeat: repeat(journal)?,
         stopped_at: journal.get::<_, Option<i64>>(1).map(instant).transpose()?,
-        sent_up_to: None,
+        sent_up_to: term.sends_until,
         forgotten_until: None,
         older_until: journal.get::<_, Option<i64>>(2).map(instant).transpose()?,
         open: Vec::new(),
@@ -404,23 +457,31 @@ fn found(
     };
     for row in quotas {
         // Another version's way to write it: the quota is then learnt anew from the answers.
-        if let Ok(saved) = serde_json::from_str::<quota::Saved>(row.get(1)) {
+        if let Ok(saved) = serde_json::from_str::<quota::SavedQuota>(row.get(1)) {
             recovered.quotas.push((account_name(row.get(0))?, saved));
         }
     }
-    recovered.sent_up_to = term.sent_up_to(open.iter().map(|row| row.get(14)));
     recovered.may_have_been_sent(journal.get::<_, Option<i64>>(2).map(instant).transpose()?);
     if recovered.forgotten_until.is_some() {
         // The lease in an older copy allowed less than was sent.
         recovered.sent_up_to = recovered.forgotten_until;
     }
-    let mut standings = HashMap::new();
+    let (mut standings, mut numbers) = (HashMap::new(), HashMap::new());
     for row in open {
         let (claim, standing) = open_row(row)?;
+        numbers.insert(claim.key.clone(), TermNumber::new(row.get(14)));
         standings.insert(claim.key.clone(), standing.clone());
         recovered.add(claim, standing).map_err(|error| error.to_string())?;
     }
-    Ok((recovered, standings))
+    // Row and number were read together.
+    let number = |key: &Key| numbers.get(key).copied().unwrap_or(term.number);
+    let unsent = term.sorts_out(&mut recovered, ended, number);
+    Ok(Inherited { recovered, open: standings, unsent })
+}
+
+/// Returns a term that is over, as its leader told.
+fn ended_term(row: &Row) -> Result<EndedTerm, String> {
+    Ok(EndedTerm { number: TermNumber::new(row.get(0)), sent_up_to: instant(row.get(1))? })
 }
 
 /// Returns the search for a second action of an occurrence that was sent again.

@@ -42,6 +42,9 @@ pub(super) struct Migration {
 /// `moved_to`: the journal goes on there. `moved_from`: it was filled from the journal of this
 /// identity.
 ///
+/// `ended`: under the term of this number, which is over, nothing was sent that is due after
+/// `sent_until`. Its leader says so once it runs again.
+///
 /// A lease's `lost_until`: the database is an older copy of itself, and what is due from the
 /// shard's cursor up to this instant may have been sent.
 ///
@@ -77,6 +80,10 @@ const FIRST: &str = r#"
         holder_name text,
         sends_until bigint,
         lost_until bigint
+    );
+    CREATE TABLE stackcron.ended (
+        number bigint PRIMARY KEY,
+        sent_until bigint NOT NULL
     );
     CREATE TABLE stackcron.member (
         id bigint PRIMARY KEY,

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 use super::super::memory::Memory;
 use super::super::progress::Progress;
 use super::super::store::{Write, Written};
-use super::super::{Claim, ClockOf, Cursor, Identity, Key, Recovered, Transition};
+use super::super::{
+    Claim, ClockOf, Cursor, EndedTerm, Identity, Key, Recovered, TermNumber, Transition, whole_micros,
+};
 pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, grown, sends_until};
 pub(crate) use super::group::Group;
 pub(crate) use super::identity::Id;
-pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Number, Seen};
+pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Seen};
 pub(crate) use super::open::Open;
 use super::term::Term;
 
@@ -26,12 +28,14 @@ pub(crate) struct Tables {
     lost_until: Option<Timestamp>,
     /// The term in which each occurrence was claimed or last written.
     numbers: BTreeMap<Key, i64>,
+    /// Terms that are over, by the word of their leaders, and how far they have sent.
+    ended: BTreeMap<TermNumber, Timestamp>,
 }
 
 /// The writer: a leader, by its term and its last beat that is known to be written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Writer {
-    pub(crate) number: Number,
+    pub(crate) number: TermNumber,
     pub(crate) holder: Id,
     pub(crate) known_beat: i64,
 }
@@ -47,7 +51,8 @@ impl Tables {
         let seen = Seen { number: 0, beat: 0, released: true };
         let lease = Found { seen, holder: None, name: None, sends_until: None };
         let identity = Identity::parse("00000000-0000-4000-8000-000000000001").expect("a UUID");
-        Tables { memory: Memory::default(), lease, identity, lost_until: None, numbers: BTreeMap::new() }
+        let (memory, numbers, ended) = (Memory::default(), BTreeMap::new(), BTreeMap::new());
+        Tables { memory, lease, identity, lost_until: None, numbers, ended }
     }
 
     /// An empty journal that is another one.
@@ -92,7 +97,7 @@ impl Tables {
         holder: Id,
         until: Timestamp,
         lost_until: Option<Timestamp>,
-    ) -> Option<Number> {
+    ) -> Option<TermNumber> {
         if self.lease.seen != seen {
             return None;
         }
@@ -107,25 +112,38 @@ impl Tables {
             sends_until: grown(self.lease.sends_until, until),
             ..self.lease.clone()
         };
-        Some(Number::new(number))
+        Some(TermNumber::new(number))
     }
 
-    /// A beat. Returns the terms that it keeps.
-    pub(crate) fn keep(&mut self, beat: Beat, holder: Id, until: Timestamp) -> Vec<i64> {
+    /// A beat. Returns the terms that it keeps, and those that are over.
+    pub(crate) fn keep(&mut self, beat: Beat, holder: Id, until: Timestamp) -> (Vec<i64>, Vec<EndedTerm>) {
         let Beat { number, known, next } = beat;
         if !self.holds(number, holder)
             || self.lease.seen.released
             || !(known..next).contains(&self.lease.seen.beat)
         {
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         self.lease.seen.beat = next;
         self.lease.sends_until = grown(self.lease.sends_until, until);
-        vec![number.get()]
+        (vec![number.get()], self.ended())
+    }
+
+    /// Former leaders tell how far they have sent.
+    pub(crate) fn report(&mut self, ended: &[EndedTerm]) {
+        for EndedTerm { number, sent_up_to } in ended {
+            let known = self.ended.entry(*number).or_insert(*sent_up_to);
+            *known = whole_micros(*sent_up_to).max(*known);
+        }
+    }
+
+    fn ended(&self) -> Vec<EndedTerm> {
+        let ended = self.ended.iter();
+        ended.map(|(&number, &sent_up_to)| EndedTerm { number, sent_up_to }).collect()
     }
 
     /// Hands the lease over.
-    pub(crate) fn release(&mut self, number: Number, holder: Id) {
+    pub(crate) fn release(&mut self, number: TermNumber, holder: Id) {
         if self.holds(number, holder) && !self.lease.seen.released {
             self.lease.seen = Seen { beat: self.lease.seen.beat + 1, released: true, ..self.lease.seen };
         }
@@ -135,13 +153,18 @@ impl Tables {
     pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, Open)> {
         (self.holds(term.number(), term.holder) && self.has(term.known_beat.get())).then_some(())?;
         let open: HashMap<Key, Progress> = self.memory.open().collect();
-        let sent_up_to = term.sent_up_to(open.keys().map(|key| self.numbers[key]));
         let (older_until, clock) = (self.lost_until, ClockOf::AnyMember);
+        let sent_up_to = term.sends_until;
         let mut recovered = Recovered { sent_up_to, older_until, clock, ..self.memory.recover() };
         recovered.may_have_been_sent(self.lost_until);
         if recovered.forgotten_until.is_some() {
             recovered.sent_up_to = recovered.forgotten_until;
         }
+        let number = |key: &Key| TermNumber::new(self.numbers[key]);
+        let taken_over = term.sorts_out(&mut recovered, &self.ended(), number);
+        self.numbers.extend(taken_over.into_iter().map(|key| (key, term.number.get())));
+        let is_needed = |number: &TermNumber| open.keys().any(|key| self.numbers[key] == number.get());
+        self.ended.retain(|number, _| is_needed(number));
         Some((recovered, Open::found(open)))
     }
 
@@ -207,7 +230,7 @@ impl Tables {
         self.lease.seen.beat >= known_beat
     }
 
-    fn holds(&self, number: Number, holder: Id) -> bool {
+    fn holds(&self, number: TermNumber, holder: Id) -> bool {
         self.lease.seen.number == number.get() && self.lease.holder == Some(holder)
     }
 }

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 
 use super::super::uuid::Identity;
-use super::super::{JournalError, SendPermit};
+use super::super::{EndedTerm, JournalError, Key, Reached, Recovered, SendPermit, TermNumber};
 use super::identity::Id;
-use super::lease::{KnownBeat, Number};
+use super::lease::KnownBeat;
 use crate::schedule::Shard;
 
 /// The data about a member that the others read.
@@ -33,6 +33,8 @@ pub enum LeadershipChange {
     Deposed,
     /// The member has more shards than others, and is to hand this one over.
     HandsOver,
+    /// Terms before this one are over, and their leaders say how far they have sent.
+    TermsEnded(Vec<EndedTerm>),
     /// Another one leads, of this name if it is known, and this one stands by.
     StandsBy(Option<String>),
 }
@@ -76,24 +78,22 @@ pub enum MemberEvent {
 #[derive(Clone, Debug)]
 pub struct Term {
     pub(super) shard: Shard,
-    pub(super) number: Number,
+    pub(super) number: TermNumber,
     pub(super) holder: Id,
     pub(super) known_beat: KnownBeat,
     /// Identity of the journal in which the lease was taken.
     pub(super) identity: Identity,
-    /// Number of the term before.
-    pub(super) former: Number,
     pub(super) permit: SendPermit,
     /// No former leader sent anything that is due after this instant.
     pub(super) sends_until: Option<Timestamp>,
-    /// The watermark of the leader before, where that leader was a former process of this member.
-    pub(super) mark: Option<Timestamp>,
+    /// Before the journal was opened for the term, nothing was sent under it that is due after this
+    /// instant.
+    pub(super) sent_up_to: Timestamp,
 }
 
 impl Term {
     /// Returns the number of the term.
-    #[cfg(test)]
-    pub(crate) fn number(&self) -> Number {
+    pub(crate) fn number(&self) -> TermNumber {
         self.number
     }
 
@@ -120,19 +120,46 @@ impl Term {
         self.permit.is_revoked()
     }
 
-    /// Returns the instant after which nothing that is due was sent before this term. `numbers` are
-    /// the terms in which the open occurrences were claimed or last written.
-    pub(super) fn sent_up_to(&self, mut numbers: impl Iterator<Item = i64>) -> Option<Timestamp> {
-        // The mark of the process before tells of its own claims alone.
-        let own = numbers.all(|number| number == self.former.get());
-        match (self.sends_until, self.mark) {
-            (until, Some(mark)) if own => Some(until.map_or(mark, |until| until.min(mark))),
-            (until, _) => until,
-        }
+    /// Returns the end of a term for which the journal could not be opened, so that nothing was sent
+    /// since it began, or since it was renewed.
+    pub(crate) fn unopened(&self) -> EndedTerm {
+        EndedTerm { number: self.number, sent_up_to: self.sent_up_to }
     }
 
-    /// Returns this term opened again, with the open occurrences claimed under its own number.
-    pub(crate) fn renewed(self) -> Term {
-        Term { former: self.number, ..self }
+    /// Returns this term, to be opened again. Nothing was sent under it that is due after
+    /// `sent_up_to`.
+    pub(crate) fn renewed(self, sent_up_to: Timestamp) -> Term {
+        Term { sent_up_to, ..self }
+    }
+
+    /// Tells of each claim that a former leader left whether it was sent: not, where the leaders were
+    /// permitted to send no more than this, or where the term is over in which alone it can have
+    /// been sent, and that term's leader has not come to it. `number` returns the term in which a
+    /// row was written last.
+    ///
+    /// Returns the claims that were not sent and have another term's number: they are to have this
+    /// one's before they are sent.
+    pub(super) fn sorts_out(
+        &self,
+        recovered: &mut Recovered,
+        ended: &[EndedTerm],
+        number: impl Fn(&Key) -> TermNumber,
+    ) -> Vec<Key> {
+        let permitted = recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min();
+        let older_until = recovered.older_until;
+        let mut taken_over = Vec::new();
+        for open in recovered.open.iter_mut().filter(|open| open.reached == Reached::Due) {
+            let (due_at, claimed_in) = (open.claim.due_at, number(&open.claim.key));
+            let by_word = ended.iter().any(|term| term.leaves_out(claimed_in, due_at, older_until));
+            if permitted.is_some_and(|permitted| due_at > permitted) || by_word {
+                open.reached = Reached::Unsent;
+                if claimed_in != self.number {
+                    taken_over.push(open.claim.key.clone());
+                }
+            } else {
+                open.may_have_been_sent_in = Some(claimed_in);
+            }
+        }
+        taken_over
     }
 }

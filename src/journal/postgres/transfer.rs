@@ -53,7 +53,7 @@ const SETTLED: &str = "
 
 const EMPTY: &str = "
     TRUNCATE stackcron.open, stackcron.settled, stackcron.resent, stackcron.target, stackcron.paused, stackcron.quota, stackcron.in_force,
-        stackcron.shard;
+        stackcron.shard, stackcron.ended;
     UPDATE stackcron.lease SET sends_until = NULL, lost_until = NULL";
 
 /// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, named_params};
 
-use super::super::{Definition, Filter, InForce, JournalError, Key, Record, Span, link};
+use super::super::{Definition, Filter, ForceSpan, InForce, JournalError, Key, Record, link};
 use super::file;
 use super::rows;
 use crate::schedule::EntryName;
@@ -92,7 +92,7 @@ pub fn read_in_force(directory: &Path, entry: Option<&EntryName>) -> Result<InFo
             "SELECT entry, since, until, definition FROM in_force WHERE ?1 IS NULL OR entry = ?1 ORDER BY 1, 2",
         )?;
         let spans = statement.query_map([entry.map(EntryName::as_str)], |row| {
-            Ok(Span {
+            Ok(ForceSpan {
                 entry: rows::entry_name(row, 0)?,
                 since: rows::required(row, 1)?,
                 until: rows::instant(row, 2)?,

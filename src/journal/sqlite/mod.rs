@@ -75,7 +75,7 @@ impl Journal {
         let db = file::connect(&path, schema::MIGRATIONS)?;
         let identity = file::identity(&db, &path)?;
         known.sees(&identity, &location).map_err(io)?;
-        let mut rows = rows::Rows::new(db, path.clone(), lock);
+        let mut rows = rows::SqliteRows::new(db, path.clone(), lock);
         let mut recovered = rows.recover()?;
         let (mark, sent_up_to) = SendWatermark::open(directory, &Shard::Common, SendPermit::unlimited())
             .map_err(|error| JournalError::io(&directory.join("sent.mark"), &error))?;

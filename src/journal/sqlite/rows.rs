@@ -1,8 +1,8 @@
 //! The journal's rows: how claims, moves and what else is kept are written and read again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,12 +14,13 @@ use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, Definition, Handover, JournalError, Key, Known, Origin, Pause,
-    Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed, Watch,
+    Claim, Claimed, ClockOf, Cursor, Definition, DefinitionChanges, Handover, JournalError, Key, Known,
+    Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed,
+    Watch,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
-use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
+use crate::schedule::{AccountName, EntryName, JobUid, Schedule, StackUid};
 
 /// The actions of a stack, and the settled occurrences that are `started` or `unknown` and have
 /// none.
@@ -48,48 +49,51 @@ pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
 const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
-pub(super) struct Rows {
+pub(super) struct SqliteRows {
     db: Connection,
     path: PathBuf,
     lock: Lock,
-    ids: Ids,
+    cache: RowCache,
 }
 
-/// The numbers of names that are in the file.
+/// What is known of the rows in the file.
 #[derive(Default)]
-struct Ids {
+struct RowCache {
+    /// Numbers of names.
     entries: HashMap<EntryName, i64>,
     targets: HashMap<(AccountName, StackUid, JobUid), i64>,
+    /// The schedule that the file has as in force. `None`: this process has not written it.
+    in_force: Option<Arc<Schedule>>,
 }
 
 /// A transaction. Nothing of it stays unless it is committed.
-pub(super) struct Writing<'a> {
+pub(super) struct RowsWriting<'a> {
     db: Transaction<'a>,
-    ids: &'a mut Ids,
+    cache: &'a mut RowCache,
 }
 
-impl Rows {
-    pub(super) fn new(db: Connection, path: PathBuf, lock: Lock) -> Rows {
+impl SqliteRows {
+    pub(super) fn new(db: Connection, path: PathBuf, lock: Lock) -> SqliteRows {
         db.set_prepared_statement_cache_capacity(32);
-        Rows { db, path, lock, ids: Ids::default() }
+        SqliteRows { db, path, lock, cache: RowCache::default() }
     }
 
     /// Performs writes in one transaction. They are on disk when it returns, or none of them is in
     /// the file.
     fn transact<T>(
         &mut self,
-        writes: impl FnOnce(&mut Writing<'_>) -> rusqlite::Result<T>,
+        writes: impl FnOnce(&mut RowsWriting<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, JournalError> {
-        let ids = &mut self.ids;
+        let cache = &mut self.cache;
         let result = self.db.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|db| {
-            let mut writing = Writing { db, ids };
+            let mut writing = RowsWriting { db, cache };
             let written = writes(&mut writing)?;
             writing.db.commit()?;
             Ok(written)
         });
         result.map_err(|error| {
-            // Some of these numbers may have gone with the transaction.
-            self.ids = Ids::default();
+            // Some of these rows may have gone with the transaction.
+            self.cache = RowCache::default();
             JournalError::sqlite(&self.path, &error)
         })
     }
@@ -155,11 +159,11 @@ impl Rows {
     }
 }
 
-impl Store for Rows {
+impl Store for SqliteRows {
     /// A full disk may have room once the write-ahead log is put in its place and begun anew.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         self.lock.check()?;
-        let all = |writing: &mut Writing<'_>| writes.iter().map(|write| writing.perform(write)).collect();
+        let all = |writing: &mut RowsWriting<'_>| writes.iter().map(|write| writing.perform(write)).collect();
         match self.transact(all) {
             Err(JournalError::Full(_)) if self.checkpoint().is_ok() => self.transact(all),
             result => result,
@@ -290,7 +294,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<(Claim, Progress)> {
     Ok((claim, standing))
 }
 
-impl Writing<'_> {
+impl RowsWriting<'_> {
     fn perform(&mut self, write: &Write<'_>) -> rusqlite::Result<Written> {
         match *write {
             Write::Steps(steps) => {
@@ -301,7 +305,7 @@ impl Writing<'_> {
             Write::Quota(account, saved) => self.save_quota(account, saved)?,
             Write::End(handover) => return self.end(handover).map(Written::Steps),
             Write::Amend(claim) => self.amend(claim)?,
-            Write::InForce(since, entries) => self.in_force(since, entries)?,
+            Write::InForce(since, schedule) => self.in_force(since, schedule)?,
             Write::Resent(resent) => self.resent(resent)?,
             Write::Pause(entry, pause) => self.pause(entry, pause)?,
             Write::Resume(entry) => self.resume(entry)?,
@@ -388,35 +392,50 @@ impl Writing<'_> {
     }
 
     /// Ends what is in force no more at an instant, and begins what is new.
-    fn in_force(&mut self, since: Timestamp, entries: &[(EntryName, Definition)]) -> rusqlite::Result<()> {
+    fn in_force(&mut self, since: Timestamp, schedule: &Arc<Schedule>) -> rusqlite::Result<()> {
         let at = since.as_microsecond();
-        let known: HashMap<String, String> = self
-            .db
-            .prepare_cached("SELECT entry, definition FROM in_force WHERE until IS NULL")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        let mut over: HashSet<&str> = known.keys().map(String::as_str).collect();
-        let mut new = Vec::new();
-        for (entry, definition) in entries {
-            match known.get(entry.as_str()) {
-                Some(text) if text == definition.as_str() => drop(over.remove(entry.as_str())),
-                _ => new.push((entry, definition)),
-            }
-        }
-        for entry in over {
+        let changes = match &self.cache.in_force {
+            Some(before) => DefinitionChanges::between(before, schedule),
+            None => self.changes_to(schedule)?,
+        };
+        for entry in changes.over {
             self.db
                 .prepare_cached("UPDATE in_force SET until = ?2 WHERE entry = ?1 AND until IS NULL")?
-                .execute(params![entry, at])?;
+                .execute(params![entry.as_str(), at])?;
+            self.db
+                .prepare_cached("DELETE FROM in_force WHERE entry = ?1 AND until <= since")?
+                .execute([entry.as_str()])?;
         }
-        self.db.prepare_cached("DELETE FROM in_force WHERE until <= since")?.execute([])?;
-        for (entry, definition) in new {
+        for (entry, definition) in changes.begun {
             self.db
                 .prepare_cached(
                     "INSERT OR REPLACE INTO in_force (entry, since, definition) VALUES (?1, ?2, ?3)",
                 )?
                 .execute(params![entry.as_str(), at, definition.as_str()])?;
         }
+        self.cache.in_force = Some(Arc::clone(schedule));
         Ok(())
+    }
+
+    /// Returns the definitions by which a schedule differs from the one in the file.
+    fn changes_to(&self, schedule: &Schedule) -> rusqlite::Result<DefinitionChanges> {
+        let mut known: HashMap<String, String> = self
+            .db
+            .prepare_cached("SELECT entry, definition FROM in_force WHERE until IS NULL")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut changes = DefinitionChanges::default();
+        for (entry, definition) in Definition::of_all(&schedule.entries) {
+            match known.remove(entry.as_str()) {
+                Some(text) if text == definition.as_str() => continue,
+                Some(_) => changes.over.push(entry.clone()),
+                None => {}
+            }
+            changes.begun.push((entry, definition));
+        }
+        // No name in the file is none: the daemon has written it.
+        changes.over.extend(known.into_keys().filter_map(|name| EntryName::new(&name).ok()));
+        Ok(changes)
     }
 
     /// Changes what is claimed, if it is open.
@@ -495,7 +514,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn save_quota(&mut self, account: &AccountName, saved: &quota::Saved) -> rusqlite::Result<()> {
+    fn save_quota(&mut self, account: &AccountName, saved: &quota::SavedQuota) -> rusqlite::Result<()> {
         let saved = serde_json::to_string(saved)
             .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         self.db
@@ -593,7 +612,7 @@ impl Writing<'_> {
     }
 
     fn known_entry(&mut self, name: &EntryName) -> rusqlite::Result<Option<i64>> {
-        if let Some(&id) = self.ids.entries.get(name) {
+        if let Some(&id) = self.cache.entries.get(name) {
             return Ok(Some(id));
         }
         let id: Option<i64> = self
@@ -602,7 +621,7 @@ impl Writing<'_> {
             .query_row([name.as_str()], |row| row.get(0))
             .optional()?;
         if let Some(id) = id {
-            self.ids.entries.insert(name.clone(), id);
+            self.cache.entries.insert(name.clone(), id);
         }
         Ok(id)
     }
@@ -613,13 +632,13 @@ impl Writing<'_> {
         }
         self.db.prepare_cached("INSERT INTO entry (name) VALUES (?1)")?.execute([name.as_str()])?;
         let id = self.db.last_insert_rowid();
-        self.ids.entries.insert(name.clone(), id);
+        self.cache.entries.insert(name.clone(), id);
         Ok(id)
     }
 
     fn target(&mut self, claim: &Claim) -> rusqlite::Result<i64> {
         let target = (claim.account.clone(), claim.stack.clone(), claim.job.clone());
-        if let Some(&id) = self.ids.targets.get(&target) {
+        if let Some(&id) = self.cache.targets.get(&target) {
             return Ok(id);
         }
         let texts = [target.0.as_str(), target.1.as_str(), target.2.as_str()];
@@ -632,7 +651,7 @@ impl Writing<'_> {
             .db
             .prepare_cached("SELECT id FROM target WHERE account = ?1 AND stack = ?2 AND job = ?3")?
             .query_row(texts, |row| row.get(0))?;
-        self.ids.targets.insert(target, id);
+        self.cache.targets.insert(target, id);
         Ok(id)
     }
 }

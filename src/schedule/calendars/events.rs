@@ -48,7 +48,7 @@ pub(super) fn read(text: &str) -> Result<Spans, Vec<FileProblem>> {
     let (mut read, mut problems) = (Vec::new(), Vec::new());
     for event in events {
         let place = places.next().unwrap_or(0..0);
-        match Event::of(event) {
+        match CalendarEvent::of(event) {
             Ok(event) => read.extend(event.map(|event| (event, place))),
             Err(Wrong { message, help }) if problems.len() < MOST_PROBLEMS => {
                 problems.push(problem(place, message, help));
@@ -188,12 +188,12 @@ enum Meant {
 }
 
 /// An event that covers something, or that stands for a repetition of another.
-struct Event {
+struct CalendarEvent {
     uid: String,
     start: DateTime,
     lasts: Lasts,
     meant: Meant,
-    rule: Option<Rule>,
+    rule: Option<EventRule>,
     /// Repetitions that are left out.
     without: HashSet<DateTime>,
     /// Repetitions besides those of the rule.
@@ -212,7 +212,7 @@ enum Lasts {
 }
 
 /// The rule by which an event repeats.
-struct Rule {
+struct EventRule {
     rule: RRule<Unvalidated>,
     /// The last instant at which it may begin, in the event's own time.
     until: Option<DateTime>,
@@ -222,9 +222,9 @@ struct Rule {
 
 const NO_TIME: &str = "write a date as 20261225, or a time as 20261225T180000Z";
 
-impl Event {
+impl CalendarEvent {
     /// `None`: it has no start, so that nothing can be said of it.
-    fn of(component: &Component<'_>) -> Result<Option<Event>, Wrong> {
+    fn of(component: &Component<'_>) -> Result<Option<CalendarEvent>, Wrong> {
         let value = |name: &str| component.find_prop(name).map(|property| property.val.as_str().trim());
         let Some(start) = component.find_prop("DTSTART") else {
             return wrong("this event has no DTSTART".into(), NO_TIME);
@@ -253,7 +253,7 @@ impl Event {
             (None, None, Meant::Days) => Lasts::Days(1),
             (None, None, _) => Lasts::Elapsed(SignedDuration::ZERO),
         };
-        let rule = value("RRULE").map(|rule| Rule::of(rule, &meant)).transpose()?;
+        let rule = value("RRULE").map(|rule| EventRule::of(rule, &meant)).transpose()?;
         let mut without = HashSet::new();
         for property in component.properties.iter().filter(|property| property.name.as_str() == "EXDATE") {
             without.extend(times(property, &meant)?);
@@ -269,7 +269,7 @@ impl Event {
         let is = |name: &str, word: &str| value(name).is_some_and(|value| value.eq_ignore_ascii_case(word));
         let free = is("STATUS", "CANCELLED") || (is("TRANSP", "TRANSPARENT") && meant != Meant::Days);
         let uid = value("UID").unwrap_or_default().to_owned();
-        Ok(Some(Event { uid, start, lasts, meant, rule, without, besides, instead_of, free }))
+        Ok(Some(CalendarEvent { uid, start, lasts, meant, rule, without, besides, instead_of, free }))
     }
 
     /// Adds what it covers. `replaced` are repetitions that other events stand for.
@@ -308,8 +308,8 @@ impl Event {
     }
 }
 
-impl Rule {
-    fn of(text: &str, meant: &Meant) -> Result<Rule, Wrong> {
+impl EventRule {
+    fn of(text: &str, meant: &Meant) -> Result<EventRule, Wrong> {
         const HELP: &str = "write a rule as FREQ=YEARLY, or list the dates";
         let mut until = None;
         let mut parts = Vec::new();
@@ -330,7 +330,7 @@ impl Rule {
         let ends =
             until.is_some() || parts.iter().any(|part| part.to_ascii_uppercase().starts_with("COUNT="));
         match parts.join(";").parse::<RRule<Unvalidated>>() {
-            Ok(rule) => Ok(Rule { rule, until, ends }),
+            Ok(rule) => Ok(EventRule { rule, until, ends }),
             Err(_) => wrong(format!("`{}` is no rule of repetition", shown(text)), HELP),
         }
     }

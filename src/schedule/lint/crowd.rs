@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp, ToSpan};
 use super::super::Schedule;
 use super::super::cron::Rule;
 use super::super::diagnostic::Code;
-use super::{Findings, WarningText, Written, Zones, expressions};
+use super::{Findings, WarningText, WrittenExpression, Zones, expressions};
 use crate::timetable::zone_name;
 
 /// Fewer occurrences in an hour are no crowd.
@@ -36,7 +36,7 @@ pub(super) fn check(schedule: &Schedule, zones: &Zones<'_>, now: Timestamp, find
         [one] => (*one).clone(),
         _ => TimeZone::UTC,
     };
-    let week = Week::from(now, zone);
+    let week = CrowdWeek::from(now, zone);
     let alike = alike(schedule, zones, &week);
     let Some(minutes) = count(&alike) else {
         return;
@@ -53,26 +53,26 @@ pub(super) fn check(schedule: &Schedule, zones: &Zones<'_>, now: Timestamp, find
 }
 
 /// The seven days that are looked at. Clocks that change within them are let go.
-struct Week {
+struct CrowdWeek {
     start: Timestamp,
     zone: TimeZone,
 }
 
-impl Week {
+impl CrowdWeek {
     /// Returns the week from the beginning of the present hour on.
-    fn from(now: Timestamp, zone: TimeZone) -> Week {
+    fn from(now: Timestamp, zone: TimeZone) -> CrowdWeek {
         let local = now.as_second() + i64::from(zone.to_offset(now).seconds());
         let start = now.as_second() - local.rem_euclid(3600);
-        Week { start: Timestamp::from_second(start).unwrap_or(now), zone }
+        CrowdWeek { start: Timestamp::from_second(start).unwrap_or(now), zone }
     }
 
     /// Returns the days of the week in a zone. There are eight, since the week begins in the middle
     /// of a day.
-    fn days_in(&self, zone: &TimeZone) -> Days {
+    fn days_in(&self, zone: &TimeZone) -> CrowdDays {
         let first = zone.to_datetime(self.start).date();
         let midnight = zone.to_offset(self.start).to_timestamp(first.at(0, 0, 0, 0)).unwrap_or(self.start);
         let dates = (0..=DAYS as i64).filter_map(|day| first.checked_add(day.days()).ok());
-        Days {
+        CrowdDays {
             dates: dates.collect(),
             midnight: (midnight.as_second() - self.start.as_second()).div_euclid(60),
         }
@@ -80,7 +80,7 @@ impl Week {
 }
 
 /// The days of a week.
-struct Days {
+struct CrowdDays {
     dates: Vec<Date>,
     /// Midnight of the first one, in minutes from the start of the week.
     midnight: i64,
@@ -111,7 +111,7 @@ struct Same {
 }
 
 impl Shape {
-    fn of(written: &Written<'_>, of_zone: &Days, week: &Week) -> Option<Shape> {
+    fn of(written: &WrittenExpression<'_>, of_zone: &CrowdDays, week: &CrowdWeek) -> Option<Shape> {
         let delay = i64::try_from(written.entry.delay().as_secs() / 60).ok()?;
         match written.expression.rule() {
             Rule::Calendar(calendar) => {
@@ -173,8 +173,8 @@ fn bits(mut set: u64) -> impl Iterator<Item = i64> {
     })
 }
 
-fn alike(schedule: &Schedule, zones: &Zones<'_>, week: &Week) -> HashMap<Shape, Same> {
-    let days: Vec<Days> = zones.all.iter().map(|zone| week.days_in(zone)).collect();
+fn alike(schedule: &Schedule, zones: &Zones<'_>, week: &CrowdWeek) -> HashMap<Shape, Same> {
+    let days: Vec<CrowdDays> = zones.all.iter().map(|zone| week.days_in(zone)).collect();
     let mut alike: HashMap<Shape, Same> = HashMap::new();
     for written in expressions(schedule).filter(|written| !written.entry.paused) {
         if let Some(shape) = Shape::of(&written, &days[zones.of_entry[written.entry_number]], week) {
@@ -218,7 +218,7 @@ impl Crowd {
         (of >= ENOUGH && *due * 4 > of).then_some(Crowd { hour, minute, due: *due, of })
     }
 
-    fn told(&self, week: &Week, others: usize, minutes: &[u32]) -> WarningText {
+    fn told(&self, week: &CrowdWeek, others: usize, minutes: &[u32]) -> WarningText {
         let at = SignedDuration::from_mins((self.hour * 60 + self.minute) as i64);
         let at = week.start.checked_add(at).unwrap_or(week.start);
         let local = week.zone.to_datetime(at).strftime("%A %Y-%m-%d %H:%M");

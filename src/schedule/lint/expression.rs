@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::cron::{Days, Field, MONTH_NAMES, MonthDays, Rule};
 use super::super::diagnostic::Code;
-use super::{Findings, WarningText, Written};
+use super::{Findings, WarningText, WrittenExpression};
 
 /// The days that the shortest form of each month has, January first.
 const LENGTHS: [u8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
@@ -12,7 +12,7 @@ const LENGTHS: [u8; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
 /// Most days that are written out in a message.
 const MOST_NAMED: usize = 6;
 
-pub(super) fn check(written: &Written<'_>, findings: &mut Findings<'_>) {
+pub(super) fn check(written: &WrittenExpression<'_>, findings: &mut Findings<'_>) {
     let Rule::Calendar(calendar) = written.expression.rule() else {
         return;
     };
@@ -42,7 +42,7 @@ pub(super) fn check(written: &Written<'_>, findings: &mut Findings<'_>) {
 }
 
 /// The bytes from one field to the end of another.
-fn part(written: &Written<'_>, first: Field, last: Field) -> Option<Range<usize>> {
+fn part(written: &WrittenExpression<'_>, first: Field, last: Field) -> Option<Range<usize>> {
     let place = |wanted| {
         let mut fields = written.expression.fields();
         let (_, text) = fields.find(|(field, _)| *field == wanted)?;
@@ -51,7 +51,7 @@ fn part(written: &Written<'_>, first: Field, last: Field) -> Option<Range<usize>
     Some(place(first)?.start..place(last)?.end)
 }
 
-fn either_day(written: &Written<'_>, findings: &mut Findings<'_>) {
+fn either_day(written: &WrittenExpression<'_>, findings: &mut Findings<'_>) {
     let span = part(written, Field::DayOfMonth, Field::DayOfWeek);
     let span = findings.places.part_of(written.number, span);
     findings.add(Code::EitherDay, span, || WarningText {
@@ -62,7 +62,7 @@ fn either_day(written: &Written<'_>, findings: &mut Findings<'_>) {
 }
 
 /// A day that is written by itself, `31` or `31W`, where some of the months have fewer.
-fn short_months(written: &Written<'_>, months: u16, findings: &mut Findings<'_>) {
+fn short_months(written: &WrittenExpression<'_>, months: u16, findings: &mut Findings<'_>) {
     let mut fields = written.expression.fields();
     let Some((_, text)) = fields.find(|(field, _)| *field == Field::DayOfMonth) else {
         return;

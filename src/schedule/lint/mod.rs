@@ -63,7 +63,7 @@ impl<'s> Zones<'s> {
 }
 
 /// An expression and where it stands.
-struct Written<'s> {
+struct WrittenExpression<'s> {
     entry: &'s Entry,
     entry_number: usize,
     expression: &'s super::Expression,
@@ -71,11 +71,11 @@ struct Written<'s> {
     number: usize,
 }
 
-fn expressions(schedule: &Schedule) -> impl Iterator<Item = Written<'_>> {
+fn expressions(schedule: &Schedule) -> impl Iterator<Item = WrittenExpression<'_>> {
     let all = schedule.entries.iter().enumerate();
     let all =
         all.flat_map(|(number, entry)| entry.cron.iter().map(move |expression| (number, entry, expression)));
-    all.enumerate().map(|(number, (entry_number, entry, expression))| Written {
+    all.enumerate().map(|(number, (entry_number, entry, expression))| WrittenExpression {
         entry,
         entry_number,
         expression,
@@ -95,13 +95,13 @@ struct Findings<'p> {
     places: &'p Places,
     told: Vec<Problem>,
     /// The tallies in the order in which the codes came up.
-    of_code: Vec<(Code, Tally)>,
+    of_code: Vec<(Code, LintTally)>,
     /// A value that many aliases use is told of once.
     known: HashSet<(Code, Range<usize>)>,
 }
 
 #[derive(Default)]
-struct Tally {
+struct LintTally {
     found: usize,
     /// Place of the first finding that is not shown.
     untold: Option<Range<usize>>,
@@ -121,7 +121,7 @@ impl<'p> Findings<'p> {
             return;
         }
         let place = self.of_code.iter().position(|(known, _)| *known == code).unwrap_or_else(|| {
-            self.of_code.push((code, Tally::default()));
+            self.of_code.push((code, LintTally::default()));
             self.of_code.len() - 1
         });
         let tally = &mut self.of_code[place].1;

@@ -2,7 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::super::template::Field;
+use super::super::template::TemplateField;
 use super::super::words::Word;
 use super::super::{cron, duration};
 
@@ -137,7 +137,7 @@ fn cron_pattern() -> String {
 
 /// A text in which each brace is doubled, or begins a field.
 fn template_pattern() -> String {
-    let fields: Vec<&str> = Field::ALL.iter().map(|(word, _)| *word).collect();
+    let fields: Vec<&str> = TemplateField::ALL.iter().map(|(word, _)| *word).collect();
     format!(r"^([^{{]|\{{\{{|\{{({})\}})*$", fields.join("|"))
 }
 

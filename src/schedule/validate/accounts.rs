@@ -13,22 +13,22 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{AccountKey, QuotaKey, TokenKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, Word};
+use super::super::words::{MappingKey, Word};
 use super::super::{Account, AccountName, ArgsIn, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
-use super::values::Expected;
+use super::values::ExpectedValue;
 use super::{Pair, Read, Slot, Validator};
 
 /// The accounts under `accounts:`. Faulty ones are included, so that their entries are not reported
 /// as well.
 #[derive(Default)]
-pub(super) struct Accounts {
+pub(super) struct KnownAccounts {
     all: Vec<(String, Result<Arc<Account>, Reported>)>,
     by_name: HashMap<String, usize>,
     /// The key itself is wrong, so that nothing is known of the accounts.
     pub unknown: Option<Reported>,
 }
 
-impl Accounts {
+impl KnownAccounts {
     pub(super) fn get(&self, name: &str) -> Option<&Result<Arc<Account>, Reported>> {
         self.by_name.get(name).map(|at| &self.all[*at].1)
     }
@@ -55,8 +55,8 @@ impl Accounts {
 }
 
 impl<'s> Validator<'s, '_> {
-    pub(super) fn accounts(&mut self, slot: Slot<'_, 's>) -> Accounts {
-        let mut accounts = Accounts::default();
+    pub(super) fn accounts(&mut self, slot: Slot<'_, 's>) -> KnownAccounts {
+        let mut accounts = KnownAccounts::default();
         let pairs = match slot {
             Slot::Absent => return accounts,
             Slot::Reported(reported) => Err(reported),
@@ -150,7 +150,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn organization(&mut self, node: &Node<'s>) -> Result<u64, Reported> {
-        let text = self.scalar(node, Expected("the number of an organisation"))?;
+        let text = self.scalar(node, ExpectedValue("the number of an organisation"))?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number| digits && *number > 0).ok_or_else(|| {
             let message = format!("`{}` is no number of an organisation", shown(text));
@@ -160,7 +160,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn shard(&mut self, node: &Node<'s>) -> Result<ShardName, Reported> {
-        let text = self.scalar(node, Expected("the name of a shard"))?;
+        let text = self.scalar(node, ExpectedValue("the name of a shard"))?;
         ShardName::new(text).map_err(|error| {
             let help = "write a name such as `east`; accounts of one name are led together";
             self.error_in(node, None, Code::BadName, error.to_string(), help.to_owned())
@@ -168,7 +168,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn url(&mut self, node: &Node<'s>) -> Result<Url, Reported> {
-        let text = self.scalar(node, Expected("an address"))?;
+        let text = self.scalar(node, ExpectedValue("an address"))?;
         let help = format!("write it as in `{DEFAULT_URL}`");
         let mut url = match Url::parse(text) {
             Ok(url) => url,
@@ -253,7 +253,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn token_place(&mut self, key: TokenKey, node: &Node<'s>) -> Result<TokenSource, Reported> {
-        let text = self.scalar(node, Expected("a name"))?;
+        let text = self.scalar(node, ExpectedValue("a name"))?;
         let has = |refused: &[char]| text.contains(|c: char| c.is_control() || refused.contains(&c));
         let (sound, what, help) = match key {
             TokenKey::Credential => (
@@ -319,9 +319,9 @@ impl<'s> Validator<'s, '_> {
     fn limit(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
         let help = "write the number of requests in a window, such as `3600`";
         if !matches!(node.kind, NodeKind::Number) {
-            return Err(self.unwanted(node, Expected("a number"), help));
+            return Err(self.unwanted(node, ExpectedValue("a number"), help));
         }
-        let digits = self.scalar(node, Expected("a number"))?;
+        let digits = self.scalar(node, ExpectedValue("a number"))?;
         match digits.parse() {
             Ok(limit) if limit > 0 => Ok(limit),
             _ => {
@@ -332,7 +332,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
-        let text = self.scalar(node, Expected("a number or a percentage"))?;
+        let text = self.scalar(node, ExpectedValue("a number or a percentage"))?;
         let reserve = match (text.strip_suffix('%'), &node.kind) {
             (Some(share), _) => percent(share.trim_end()).map(Reserve::Percent),
             (None, NodeKind::Number) => text.parse().ok().map(Reserve::Requests),

@@ -14,9 +14,9 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::CalendarKey;
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, Word, nearest};
+use super::super::words::{MappingKey, Word, nearest};
 use super::super::{CalendarName, Covered, Entry, NamedCalendar, NotOn, Window, source};
-use super::values::Expected;
+use super::values::ExpectedValue;
 use super::{Fields, Pair, Read, Slot, Validator};
 
 const FORMS: &str = "write `dates: [2026-12-25, 2026-12-26..2026-12-28]`, or a window as `cron: \"0 18 * * FRI\"` with `for: 62h`, or `file: holidays.txt`";
@@ -194,7 +194,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn range(&mut self, node: &Node<'s>) -> Result<(Date, Date), Reported> {
-        let words = self.scalar(node, Expected("a date, or a range of dates"))?;
+        let words = self.scalar(node, ExpectedValue("a date, or a range of dates"))?;
         calendars::dates(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDate, error.to_string(), error.help())
         })
@@ -212,7 +212,7 @@ impl<'s> Validator<'s, '_> {
 
     /// The days and times of a file. What is wrong in the file is told at its place in the file.
     fn calendar_file(&mut self, node: &Node<'s>) -> Result<Listed, Reported> {
-        let name = self.scalar(node, Expected("the path of a file"))?;
+        let name = self.scalar(node, ExpectedValue("the path of a file"))?;
         if name.is_empty() || name.contains(char::is_control) {
             let message = "this is not a path".into();
             return Err(self.error_in(
@@ -282,7 +282,7 @@ impl<'s> Validator<'s, '_> {
         node: &Node<'s>,
         calendars: &Calendars,
     ) -> Result<Arc<NamedCalendar>, Reported> {
-        let name = self.scalar(node, Expected("the name of a calendar, or a list of names"))?;
+        let name = self.scalar(node, ExpectedValue("the name of a calendar, or a list of names"))?;
         if let Some(reported) = calendars.unknown {
             return Err(reported);
         }

@@ -12,7 +12,7 @@ use super::super::{Entry, Template};
 
 /// An expression that another entry has already.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Again<'e> {
+pub(super) struct DuplicateUse<'e> {
     /// The later entry.
     pub entry: usize,
     /// The earlier one. The same as `entry` when one list has the expression twice.
@@ -32,9 +32,9 @@ struct Run<'e> {
 }
 
 /// Finds each entry that repeats an earlier one, and the first expression in which it does.
-pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
+pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<DuplicateUse<'_>> {
     let mut seen: HashMap<Run, usize> = HashMap::with_capacity(entries.len());
-    let mut found: Vec<Again> = Vec::new();
+    let mut found: Vec<DuplicateUse> = Vec::new();
     for (number, entry) in entries.iter().enumerate() {
         for expression in entry.cron.iter() {
             let run = Run {
@@ -50,7 +50,11 @@ pub(super) fn find(entries: &[Arc<Entry>]) -> Vec<Again<'_>> {
                     slot.insert(number);
                 }
                 Slot::Occupied(first) if found.last().is_none_or(|last| last.entry != number) => {
-                    found.push(Again { entry: number, of: *first.get(), expression: expression.as_str() });
+                    found.push(DuplicateUse {
+                        entry: number,
+                        of: *first.get(),
+                        expression: expression.as_str(),
+                    });
                 }
                 Slot::Occupied(_) => {}
             }

@@ -13,15 +13,15 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{EntryKey, ExpectKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, Word, nearest};
+use super::super::words::{MappingKey, Word, nearest};
 use super::super::{
     Account, CatchUp, CronError, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify,
     Overlap, Priority, RetryPolicy, StackState, StackUid, Template,
 };
-use super::accounts::Accounts;
+use super::accounts::KnownAccounts;
 use super::duplicates;
 use super::receivers::Receivers;
-use super::values::Expected;
+use super::values::ExpectedValue;
 use super::{Fields, KnownNames, Pair, Read, Root, Slot, Validator};
 
 /// The help for a schedule that has no entries.
@@ -32,7 +32,7 @@ const NO_ENTRIES: &str = "list the entries under `jobs:`, or write `jobs: {}` fo
 pub(super) struct Policies {
     account: Choice,
     timezone: TimeZone,
-    args: Arguments,
+    args: EntryArguments,
     overlap: Overlap,
     catch_up: CatchUp,
     start_deadline: Duration,
@@ -50,7 +50,7 @@ pub(super) struct Policies {
 
 /// The `job_args` of an entry.
 #[derive(Clone)]
-enum Arguments {
+enum EntryArguments {
     None,
     Fixed(String),
     Template(Arc<Template>),
@@ -78,7 +78,7 @@ impl Choice {
 
 impl Policies {
     /// Returns the settings of an entry that names none, in a file without `defaults`.
-    pub(super) fn of_file(timezone: TimeZone, accounts: &Accounts) -> Policies {
+    pub(super) fn of_file(timezone: TimeZone, accounts: &KnownAccounts) -> Policies {
         let account = match (accounts.unknown, accounts.only()) {
             (Some(reported), _) => Choice::Reported(reported),
             (None, Some(only)) => Choice::of(only),
@@ -88,7 +88,7 @@ impl Policies {
         Policies {
             account,
             timezone,
-            args: Arguments::None,
+            args: EntryArguments::None,
             overlap: Overlap::default(),
             catch_up: CatchUp::default(),
             start_deadline: DEFAULT_START_DEADLINE,
@@ -258,9 +258,9 @@ impl<'s> Validator<'s, '_> {
             Slot::Absent | Slot::Reported(_) => Err(()),
         };
         let (args, args_template) = match policies.args {
-            Arguments::None => (None, None),
-            Arguments::Fixed(args) => (Some(args), None),
-            Arguments::Template(template) => (None, Some(template)),
+            EntryArguments::None => (None, None),
+            EntryArguments::Fixed(args) => (Some(args), None),
+            EntryArguments::Template(template) => (None, Some(template)),
         };
         let (stack_at, job_at) = (place(EntryKey::Stack)?, place(EntryKey::Job)?);
         self.places.entry(self.key_span(pair), stack_at, job_at);
@@ -436,7 +436,7 @@ impl<'s> Validator<'s, '_> {
 
     /// A uid as the text it is, whatever it looks like.
     fn uid<T>(&mut self, node: &Node<'s>, new: fn(&str) -> Result<T, NameError>) -> Result<T, Reported> {
-        let text = self.scalar(node, Expected("a uid"))?;
+        let text = self.scalar(node, ExpectedValue("a uid"))?;
         new(text).map_err(|error| {
             let help = "write the uid as Cloud 66 shows it, such as `5999b763474b0eafa5fafb64bff0ba80`";
             self.error_in(node, None, Code::BadName, error.to_string(), help)
@@ -448,7 +448,7 @@ impl<'s> Validator<'s, '_> {
         if matches!(node.kind, NodeKind::List(_)) {
             return self.each_expression(node, Self::expression_of_entry).map(Arc::from);
         }
-        let text = self.scalar(node, Expected("a cron expression"))?;
+        let text = self.scalar(node, ExpectedValue("a cron expression"))?;
         let expressions = self.shared.expression(text).map_err(|error| self.bad_expression(node, error))?;
         self.places.expression(node, self.source);
         Ok(expressions)
@@ -477,7 +477,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
-        let text = self.scalar(node, Expected("a cron expression"))?;
+        let text = self.scalar(node, ExpectedValue("a cron expression"))?;
         Expression::parse(text).map_err(|error| self.bad_expression(node, error))
     }
 
@@ -492,7 +492,12 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// Either of both keys stands in place of whichever the defaults have.
-    fn arguments(&mut self, args: Slot<'_, 's>, template: Slot<'_, 's>, base: &Arguments) -> Arguments {
+    fn arguments(
+        &mut self,
+        args: Slot<'_, 's>,
+        template: Slot<'_, 's>,
+        base: &EntryArguments,
+    ) -> EntryArguments {
         if let (Slot::Given(args), Slot::Given(template)) = (args, template) {
             self.report.warning(Problem {
                 code: Code::DuplicateKey,
@@ -511,8 +516,8 @@ impl<'s> Validator<'s, '_> {
             })
         });
         match (fixed, template) {
-            (_, Read::Good(template)) => Arguments::Template(Arc::new(template)),
-            (Read::Good(args), _) => Arguments::Fixed(args),
+            (_, Read::Good(template)) => EntryArguments::Template(Arc::new(template)),
+            (Read::Good(args), _) => EntryArguments::Fixed(args),
             _ => base.clone(),
         }
     }
@@ -529,7 +534,7 @@ impl<'s> Validator<'s, '_> {
             }
             _ => "`args` is one string, sent exactly as written: `args: \"--full '2 days'\"`".into(),
         };
-        Err(self.unwanted(node, Expected("text"), help))
+        Err(self.unwanted(node, ExpectedValue("text"), help))
     }
 
     /// Reports arguments that are longer than their account can send. `slot` is the entry's own
@@ -554,8 +559,8 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The account that a value names.
-    fn named(&mut self, node: &Node<'s>, accounts: &Accounts) -> Result<Arc<Account>, Reported> {
-        let name = self.scalar(node, Expected("the name of an account"))?;
+    fn named(&mut self, node: &Node<'s>, accounts: &KnownAccounts) -> Result<Arc<Account>, Reported> {
+        let name = self.scalar(node, ExpectedValue("the name of an account"))?;
         if let Some(reported) = accounts.unknown {
             return Err(reported);
         }
@@ -570,7 +575,12 @@ impl<'s> Validator<'s, '_> {
         Err(self.error_in(node, None, Code::BadAccount, message, help))
     }
 
-    fn chosen(&mut self, pair: Pair<'_, 's>, choice: &Choice, accounts: &Accounts) -> Option<Arc<Account>> {
+    fn chosen(
+        &mut self,
+        pair: Pair<'_, 's>,
+        choice: &Choice,
+        accounts: &KnownAccounts,
+    ) -> Option<Arc<Account>> {
         match choice {
             Choice::Chosen(account) => Some(Arc::clone(account)),
             Choice::Reported(_) | Choice::None => None,
@@ -585,7 +595,7 @@ impl<'s> Validator<'s, '_> {
 
     fn duplicate_entry(
         &mut self,
-        again: &duplicates::Again,
+        again: &duplicates::DuplicateUse,
         entries: &[Arc<Entry>],
         places: &[Pair<'_, 's>],
     ) {
@@ -614,7 +624,7 @@ impl<'s> Validator<'s, '_> {
 }
 
 /// The accounts that there are, to end a sentence with. Long lists are cut.
-fn among(accounts: &Accounts) -> String {
+fn among(accounts: &KnownAccounts) -> String {
     let names: Vec<String> = accounts.names().take(8).map(|name| format!("`{}`", shown(name))).collect();
     match names.len() {
         0 => String::new(),

@@ -8,7 +8,7 @@ use super::super::diagnostic::Code;
 use super::super::report::{Problem, Reported};
 use super::super::shape::FileKey;
 use super::super::tree::NodeKind;
-use super::super::words::{Key, Word};
+use super::super::words::{MappingKey, Word};
 use super::{Fields, Root, Slot, Validator};
 
 /// The keys of all files, and `jobs` of each of them.

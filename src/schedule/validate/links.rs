@@ -12,9 +12,9 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{AfterKey, BackoffKey, RetryKey};
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, nearest};
+use super::super::words::{MappingKey, nearest};
 use super::super::{After, Backoff, End, Entry, EntryName, Overlap, RetryPolicy};
-use super::values::Expected;
+use super::values::ExpectedValue;
 use super::{Pair, Read, Validator};
 
 /// Links of a chain that are printed at most.
@@ -45,9 +45,9 @@ impl<'s> Validator<'s, '_> {
     fn times(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
         let help = "write how often it is run again at most, such as `2`";
         if !matches!(node.kind, NodeKind::Number) {
-            return Err(self.unwanted(node, Expected("a number"), help));
+            return Err(self.unwanted(node, ExpectedValue("a number"), help));
         }
-        let digits = self.scalar(node, Expected("a number"))?;
+        let digits = self.scalar(node, ExpectedValue("a number"))?;
         digits.parse().ok().filter(|times| *times <= MOST_TIMES).ok_or_else(|| {
             let message = format!("`{}` is no whole number from 0 to {MOST_TIMES}", shown(digits));
             self.error_in(node, None, Code::BadNumber, message, help)
@@ -89,7 +89,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn factor(&mut self, node: &Node<'s>) -> Result<f64, Reported> {
-        let text = self.scalar(node, Expected("a number"))?;
+        let text = self.scalar(node, ExpectedValue("a number"))?;
         let factor = text.parse().ok().filter(|factor: &f64| (1.0..=MOST_FACTOR).contains(factor));
         factor.ok_or_else(|| {
             let message = format!("`{}` is no number from 1 to {MOST_FACTOR}", shown(text));
@@ -116,7 +116,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn upstream(&mut self, node: &Node<'s>) -> Result<EntryName, Reported> {
-        let name = self.scalar(node, Expected("the name of an entry"))?;
+        let name = self.scalar(node, ExpectedValue("the name of an entry"))?;
         EntryName::new(name).map_err(|error| {
             let help = "write the name of an entry of this file";
             self.error_in(node, None, Code::BadName, error.to_string(), help)
@@ -126,8 +126,11 @@ impl<'s> Validator<'s, '_> {
     /// Checks that each entry that comes after another one can come due. `pairs` has every name of
     /// the file, also those of entries that cannot be read.
     pub(super) fn chains(&mut self, pairs: &[Pair<'_, 's>], entries: &[Arc<Entry>], places: &[Pair<'_, 's>]) {
-        let chains = Chains::of(entries);
-        let names: HashSet<&str> = pairs.iter().map(|(key, _)| &*key.0).collect();
+        // Most schedules have no entry that comes after another one, and need no index for it.
+        let is_linked = entries.iter().any(|entry| entry.after.is_some());
+        let (linked, named) = if is_linked { (entries, pairs) } else { Default::default() };
+        let chains = Chains::of(linked);
+        let names: HashSet<&str> = named.iter().map(|(key, _)| &*key.0).collect();
         let mut in_circle: HashSet<&EntryName> = HashSet::new();
         for (entry, pair) in entries.iter().zip(places) {
             if entry.retry.is_some() && !is_followed(entry) {

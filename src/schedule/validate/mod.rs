@@ -20,18 +20,18 @@ use std::ops::Range;
 
 use jiff::tz::TimeZone;
 
-use self::shared::Shared;
-use self::values::Expected;
+use self::shared::SharedValues;
+use self::values::ExpectedValue;
 use super::Schedule;
 use super::content::CalendarFiles;
 use super::diagnostic::Code;
 use super::origin::Places;
 use super::place::shown;
-use super::report::{Problem, Report, Reported};
+use super::report::{Problem, ProblemReport, Reported};
 use super::shape::{FileKey, MOST_KEYS};
 use super::sources::Sources;
 use super::tree::{self, Node, NodeKind};
-use super::words::{Key, nearest};
+use super::words::{MappingKey, nearest};
 
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
 const EXTENSION: &str = "x-";
@@ -51,10 +51,10 @@ pub(super) fn schedule(
     source: &str,
     files: &mut CalendarFiles,
     sources: &mut Sources,
-    report: &mut Report,
+    report: &mut ProblemReport,
 ) -> (Schedule, Places) {
     let places = Places::default();
-    let (zones, shared) = (HashMap::new(), Shared::default());
+    let (zones, shared) = (HashMap::new(), SharedValues::default());
     let mut validator = Validator { source, report, files, sources, zones, shared, places };
     let schedule = validator.whole(roots);
     (schedule, validator.places)
@@ -62,7 +62,7 @@ pub(super) fn schedule(
 
 struct Validator<'s, 'r> {
     source: &'s str,
-    report: &'r mut Report,
+    report: &'r mut ProblemReport,
     /// The files that calendars name.
     files: &'r mut CalendarFiles,
     /// Receives the texts of those files, so that a fault in one has a place.
@@ -70,7 +70,7 @@ struct Validator<'s, 'r> {
     /// Cache of zones by name: the zone, or the text to write instead.
     zones: HashMap<String, Result<TimeZone, String>>,
     /// Expressions and stacks that entries have in common.
-    shared: Shared,
+    shared: SharedValues,
     /// The places of the entries and their expressions, in the file's order.
     places: Places,
 }
@@ -93,7 +93,7 @@ struct Fields<'n, 's, K> {
     keys: PhantomData<K>,
 }
 
-impl<'n, 's, K: Key> Fields<'n, 's, K> {
+impl<'n, 's, K: MappingKey> Fields<'n, 's, K> {
     fn none() -> Self {
         Fields { slots: [Slot::Absent; MOST_KEYS], keys: PhantomData }
     }
@@ -106,7 +106,7 @@ impl<'n, 's, K: Key> Fields<'n, 's, K> {
 /// The names that an entry may refer to.
 #[derive(Clone, Copy)]
 struct KnownNames<'k> {
-    accounts: &'k accounts::Accounts,
+    accounts: &'k accounts::KnownAccounts,
     receivers: &'k receivers::Receivers,
     calendars: &'k calendars::Calendars,
 }
@@ -157,7 +157,11 @@ impl<'s> Validator<'s, '_> {
 
     /// Sorts a mapping's values by their keys. Nothing at all is an empty mapping. `what` is what
     /// it is in a message.
-    fn fields<'n, K: Key>(&mut self, node: &'n Node<'s>, what: &str) -> Result<Fields<'n, 's, K>, Reported> {
+    fn fields<'n, K: MappingKey>(
+        &mut self,
+        node: &'n Node<'s>,
+        what: &str,
+    ) -> Result<Fields<'n, 's, K>, Reported> {
         let mut fields = Fields::none();
         for pair in self.pairs(node, what)? {
             if self.report.is_full() {
@@ -195,7 +199,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn unknown_key<K: Key>(&mut self, pair: Pair<'_, 's>, fields: &mut Fields<'_, 's, K>) {
+    fn unknown_key<K: MappingKey>(&mut self, pair: Pair<'_, 's>, fields: &mut Fields<'_, 's, K>) {
         let word = &*pair.0.0;
         // At the top level alone: the file is the one mapping that a whole document is.
         if K::OF == FileKey::OF && word.starts_with(EXTENSION) {
@@ -325,7 +329,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A value that should have been something else.
-    fn unwanted(&mut self, node: &Node<'s>, wanted: Expected, help: impl Into<String>) -> Reported {
+    fn unwanted(&mut self, node: &Node<'s>, wanted: ExpectedValue, help: impl Into<String>) -> Reported {
         let message = format!("expected {}, found {}", wanted.0, node.described());
         self.wrong(node, message, help)
     }

@@ -11,9 +11,9 @@ use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::ReceiverKey;
 use super::super::tree::{Node, NodeKind};
-use super::super::words::{Key, Word, nearest};
+use super::super::words::{MappingKey, Word, nearest};
 use super::super::{Entry, ReceiverName};
-use super::values::Expected;
+use super::values::ExpectedValue;
 use super::{Pair, Read, Slot, Validator};
 
 const PLACES: &str =
@@ -178,7 +178,7 @@ impl<'s> Validator<'s, '_> {
                     )),
                 }
             }
-            _ => Err(self.unwanted(node, Expected("an address"), PLACES)),
+            _ => Err(self.unwanted(node, ExpectedValue("an address"), PLACES)),
         }
     }
 
@@ -217,7 +217,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     fn named_receiver(&mut self, node: &Node<'s>, receivers: &Receivers) -> Result<Arc<Receiver>, Reported> {
-        let name = self.scalar(node, Expected("the name of a receiver, or a list of names"))?;
+        let name = self.scalar(node, ExpectedValue("the name of a receiver, or a list of names"))?;
         if let Some(reported) = receivers.unknown {
             return Err(reported);
         }

@@ -10,13 +10,13 @@ use super::super::{CronError, Expression, StackUid};
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Shared {
+pub(super) struct SharedValues {
     /// The expressions by their text, for entries with a single one.
     expressions: HashMap<String, Arc<[Expression]>>,
     stacks: HashSet<StackUid>,
 }
 
-impl Shared {
+impl SharedValues {
     /// The one expression of an entry, alone in its list.
     pub(super) fn expression(&mut self, text: &str) -> Result<Arc<[Expression]>, CronError> {
         if let Some(known) = self.expressions.get(text) {

@@ -13,11 +13,15 @@ use super::super::words::{Word, nearest};
 use super::{Validator, zones};
 
 /// A sentence that says what a value should have been.
-pub(super) struct Expected(pub &'static str);
+pub(super) struct ExpectedValue(pub &'static str);
 
 impl<'s> Validator<'s, '_> {
     /// The words of a scalar, whatever they look like.
-    pub(super) fn scalar<'n>(&mut self, node: &'n Node<'s>, wanted: Expected) -> Result<&'n str, Reported> {
+    pub(super) fn scalar<'n>(
+        &mut self,
+        node: &'n Node<'s>,
+        wanted: ExpectedValue,
+    ) -> Result<&'n str, Reported> {
         match node.scalar(self.source) {
             Some(words) => Ok(words),
             None => Err(self.unwanted(node, wanted, "write it as one value, without brackets or dashes")),
@@ -37,12 +41,12 @@ impl<'s> Validator<'s, '_> {
             },
             _ => "write `true` or `false`".into(),
         };
-        Err(self.unwanted(node, Expected("`true` or `false`"), help))
+        Err(self.unwanted(node, ExpectedValue("`true` or `false`"), help))
     }
 
     /// One of a few words.
     pub(super) fn word<W: Word>(&mut self, node: &Node<'s>) -> Result<W, Reported> {
-        let word = self.scalar(node, Expected("one of a few words"))?;
+        let word = self.scalar(node, ExpectedValue("one of a few words"))?;
         W::of(word).ok_or_else(|| {
             let (message, mut help) = (
                 format!("`{}` is none of {}", shown(word), W::listed()),
@@ -56,7 +60,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     pub(super) fn duration(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
-        let words = self.scalar(node, Expected("a duration"))?;
+        let words = self.scalar(node, ExpectedValue("a duration"))?;
         duration::parse(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDuration, error.to_string(), error.help())
         })
@@ -73,7 +77,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     pub(super) fn timezone(&mut self, node: &Node<'s>) -> Result<TimeZone, Reported> {
-        let name = self.scalar(node, Expected("the name of a time zone"))?;
+        let name = self.scalar(node, ExpectedValue("the name of a time zone"))?;
         if !self.zones.contains_key(name) {
             self.zones.insert(name.into(), zones::look_up(name));
         }

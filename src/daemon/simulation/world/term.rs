@@ -6,12 +6,14 @@ use super::process::{Opening, Process};
 use super::{Happens, Step, World};
 use crate::cloud66::{Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
-use crate::daemon::node::Answer;
+use crate::daemon::node::{Answer, Input, Output};
 use crate::daemon::standby::HANDED_OVER;
 use crate::daemon::sweep::Reach;
-use crate::dispatch::{Request, RequestId};
-use crate::journal::postgres::LeadershipChange;
+use crate::dispatch::{Effect, Request, RequestId};
 use crate::journal::postgres::tables::Id;
+use crate::journal::postgres::{LeadershipChange, Term};
+use crate::journal::{EndedTerm, Key};
+use crate::log::Event;
 
 impl World<'_> {
     /// A process begins, and stands by.
@@ -21,7 +23,8 @@ impl World<'_> {
         if machine.member.is_some() {
             return;
         }
-        let member = Member::new(self.here, id, machine.former, machine.disk.mark(), machine.known_until);
+        let ended = machine.disk.ended_term();
+        let member = Member::new(self.here, id, machine.former, ended, machine.known_until);
         machine.former = Some(id);
         machine.member = Some(member);
         self.note(|| format!("JOINS as {}", id.0));
@@ -36,15 +39,37 @@ impl World<'_> {
         let Some(notice) = machine.member.as_mut().and_then(Member::take_notices) else { return Ok(()) };
         match notice {
             LeadershipChange::Leads(term) if machine.process.is_some() || term.is_over() => {}
+            LeadershipChange::Leads(term)
+                if !self.machines[self.here].disk.begins_term(term.number(), self.time) =>
+            {
+                return self.cannot_open(&term);
+            }
             LeadershipChange::Leads(term) => {
                 let client = Client::Writer(self.here);
                 let call = Call::new(client, self.scenario.disk, self.time, &mut self.chances);
                 self.machines[self.here].opening = Some(Opening { term, call });
             }
             LeadershipChange::Deposed | LeadershipChange::Replaced => self.steps_down(),
+            LeadershipChange::TermsEnded(ended) => self.hears_of_ends(ended)?,
             LeadershipChange::HandsOver | LeadershipChange::StandsBy(_) => {}
         }
         self.point()
+    }
+
+    /// The loop hears how far former leaders have sent.
+    fn hears_of_ends(&mut self, ended: Vec<EndedTerm>) -> Step {
+        let now = self.now();
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
+        let outputs = process.node.handle(Input::TermsEnded(ended), now);
+        for output in &outputs {
+            if let Output::Effect(Effect::Log(event)) = output
+                && let Event::OccurrenceReconciled(e) = &**event
+            {
+                let key = Key::new(e.entry.clone(), e.scheduled_at).in_pass(e.pass.number());
+                self.oracle.was_not_sent(&key);
+            }
+        }
+        self.perform(outputs)
     }
 
     /// The answer comes to a loop that opens the journal.
@@ -64,7 +89,7 @@ impl World<'_> {
                     let written = (cursor, &claims.claims[..], &attempts[..]);
                     let claimed = self.database.tables.claim_forgotten(term, &mut open, written);
                     let Some(known) = claimed else {
-                        return self.cannot_open();
+                        return self.cannot_open(&opening.term);
                     };
                     self.point()?;
                     take_in(&mut recovered, claims.clone(), &known);
@@ -73,15 +98,16 @@ impl World<'_> {
                 let permit = opening.term.permit().clone();
                 return self.begins(recovered, older.map(|(_, event)| event), permit, Reach::SHARED);
             }
-            Went::Back(Some(None) | None) => return self.cannot_open(),
+            Went::Back(Some(None) | None) => return self.cannot_open(&opening.term),
         }
         Ok(())
     }
 
     /// The lease is left to others.
-    fn cannot_open(&mut self) -> Step {
+    fn cannot_open(&mut self, term: &Term) -> Step {
         if let Some(member) = &mut self.machines[self.here].member {
             member.order(Order::Release);
+            member.reports(term.unopened());
         }
         Ok(())
     }
@@ -95,6 +121,9 @@ impl World<'_> {
         process.node.steps_down();
         let stops = process.node.is_ending();
         let machine = &mut self.machines[here];
+        if let (Some(member), Some(ended)) = (&mut machine.member, machine.disk.ended_term()) {
+            member.reports(ended);
+        }
         machine.disk.ends(time, &mut self.database, &mut self.chances);
         machine.listeners.push(process);
         if stops {

@@ -21,18 +21,18 @@ fn action(id: ActionId, second: i64) -> Action {
     }
 }
 
-fn attempt(from: i64, until: i64, standing: Standing) -> Attempt {
+fn attempt(from: i64, until: i64, standing: StillPossible) -> Attempt {
     let (from, until) = (at(from), at(until));
     Attempt { from, until, near: vec![(from, until)], user: Some("we".to_owned()), standing }
 }
 
-fn ids(verdicts: Vec<Verdict>) -> Vec<String> {
+fn ids(verdicts: Vec<AttemptVerdict>) -> Vec<String> {
     let brief = |verdict| match verdict {
-        Verdict::Started(Some(action)) => format!("started {}", action.id.unwrap_or_default()),
-        Verdict::Started(None) => "started".to_owned(),
-        Verdict::NotStarted => "not started".to_owned(),
-        Verdict::Unknown => "unknown".to_owned(),
-        Verdict::Later => "later".to_owned(),
+        AttemptVerdict::Started(Some(action)) => format!("started {}", action.id.unwrap_or_default()),
+        AttemptVerdict::Started(None) => "started".to_owned(),
+        AttemptVerdict::NotStarted => "not started".to_owned(),
+        AttemptVerdict::Unknown => "unknown".to_owned(),
+        AttemptVerdict::Later => "later".to_owned(),
     };
     verdicts.into_iter().map(brief).collect()
 }
@@ -60,7 +60,7 @@ fn what_can_be_no_run_of_ours_is_no_candidate() {
 
 #[test]
 fn as_many_actions_as_attempts_are_theirs() {
-    let over = |from, until| attempt(from, until, Standing::Over);
+    let over = |from, until| attempt(from, until, StillPossible::Over);
     for (attempts, actions, expected) in [
         (vec![over(0, 10)], vec![action(1, 5)], vec!["started 1"]),
         // Only one way is possible.
@@ -85,10 +85,10 @@ fn as_many_actions_as_attempts_are_theirs() {
 
 #[test]
 fn what_is_still_to_come_is_waited_for() {
-    let open = attempt(0, 10, Standing::Open);
-    let over = attempt(0, 10, Standing::Over);
-    let flying = attempt(0, 99, Standing::InFlight);
-    let given_up = attempt(0, 10, Standing::GivenUp);
+    let open = attempt(0, 10, StillPossible::Open);
+    let over = attempt(0, 10, StillPossible::Over);
+    let flying = attempt(0, 99, StillPossible::InFlight);
+    let given_up = attempt(0, 10, StillPossible::GivenUp);
     for (attempts, actions, expected) in [
         (vec![open.clone()], vec![], vec!["later"]),
         (vec![open.clone()], vec![action(1, 5)], vec!["started 1"]),
@@ -108,7 +108,7 @@ fn what_is_still_to_come_is_waited_for() {
 
 #[test]
 fn an_action_without_a_time_or_a_user_may_be_anybody_s() {
-    let over = attempt(0, 10, Standing::Over);
+    let over = attempt(0, 10, StillPossible::Over);
     let timeless = Action { started_at: Some("soon".to_owned()), ..action(1, 5) };
     assert_eq!(ids(judge(std::slice::from_ref(&over), &[timeless], false).verdicts), ["unknown"]);
     let nobody = Action { user: None, ..action(1, 5) };
@@ -124,13 +124,13 @@ fn an_action_hours_after_an_attempt_left_shows_nothing_of_it() {
         near: vec![(at(0), at(180)), (at(1000), at(1180))],
         ..attempt(0, 2000, standing)
     };
-    let over = || wide(Standing::Over);
-    let narrow = || attempt(1400, 1600, Standing::Over);
+    let over = || wide(StillPossible::Over);
+    let narrow = || attempt(1400, 1600, StillPossible::Over);
     for (attempts, actions, expected) in [
         (vec![over()], vec![action(1, 100)], vec!["started 1"]),
         (vec![over()], vec![action(1, 1100)], vec!["started 1"]),
         (vec![over()], vec![action(1, 500)], vec!["unknown"]),
-        (vec![wide(Standing::Open)], vec![action(1, 1500)], vec!["later"]),
+        (vec![wide(StillPossible::Open)], vec![action(1, 1500)], vec!["later"]),
         (vec![over()], vec![], vec!["not started"]),
         // Each has one near it, and which is whose is not certain where both ways are possible.
         (vec![over(), narrow()], vec![action(1, 100), action(2, 1500)], vec!["started 1", "started 2"]),
@@ -144,7 +144,7 @@ fn an_action_hours_after_an_attempt_left_shows_nothing_of_it() {
 
 #[test]
 fn who_was_seen_to_share_the_user_before_may_have_started_an_action() {
-    let over = || attempt(0, 10, Standing::Over);
+    let over = || attempt(0, 10, StillPossible::Over);
     assert_eq!(ids(judge(&[over()], &[action(1, 5)], true).verdicts), ["unknown"]);
     assert_eq!(ids(judge(&[over()], &[], true).verdicts), ["not started"]);
 }
@@ -152,7 +152,7 @@ fn who_was_seen_to_share_the_user_before_may_have_started_an_action() {
 /// The truth that the verdicts are held against.
 #[derive(Clone, Debug)]
 struct Truth {
-    attempts: Vec<Told>,
+    attempts: Vec<SampleAttempt>,
     /// Runs of others: the second, whether with our user, whether through the API.
     others: Vec<(i64, bool, bool)>,
     learned: bool,
@@ -161,7 +161,7 @@ struct Truth {
 
 /// An attempt: when it left, how long its answer was waited for, and when it started an action.
 #[derive(Clone, Debug)]
-struct Told {
+struct SampleAttempt {
     left: i64,
     waited: i64,
     effect: Option<i64>,
@@ -176,7 +176,7 @@ fn truths(with_our_user: bool) -> impl Strategy<Value = Truth> {
     let told = told.prop_map(|(left, waited, effect, standing)| {
         #[expect(clippy::cast_possible_truncation, reason = "some seconds")]
         let effect = effect.map(|part| left + (part * (waited + SETTLES) as f64) as i64);
-        Told { left, waited, effect, standing }
+        SampleAttempt { left, waited, effect, standing }
     });
     let others = proptest::collection::vec((0..220i64, any::<bool>(), any::<bool>()), 0..3);
     (proptest::collection::vec(told, 1..6), others, any::<bool>(), 30..260i64).prop_map(
@@ -209,7 +209,7 @@ fn hold(truth: &Truth, with_our_user: bool) -> Result<usize, TestCaseError> {
         let ended = told.left + told.waited;
         // One in four is answered; whose answer is lost may be asked about or given up.
         let standing = match told.standing {
-            _ if ended >= truth.asked => Standing::InFlight,
+            _ if ended >= truth.asked => StillPossible::InFlight,
             0 => {
                 known.extend(started.map(|(id, _)| id));
                 if told.effect.is_some() && started.is_none() {
@@ -217,13 +217,14 @@ fn hold(truth: &Truth, with_our_user: bool) -> Result<usize, TestCaseError> {
                 }
                 continue;
             }
-            1 if ended + SETTLES < truth.asked => Standing::GivenUp,
-            _ if ended + SETTLES < truth.asked => Standing::Over,
-            _ => Standing::Open,
+            1 if ended + SETTLES < truth.asked => StillPossible::GivenUp,
+            _ if ended + SETTLES < truth.asked => StillPossible::Over,
+            _ => StillPossible::Open,
         };
-        let until = if standing == Standing::InFlight { i64::from(u32::MAX) } else { ended + SETTLES };
+        let until = if standing == StillPossible::InFlight { i64::from(u32::MAX) } else { ended + SETTLES };
         let mut attempt = attempt(told.left, until, standing);
-        attempt.user = if matches!(standing, Standing::Over | Standing::Open) { user.clone() } else { None };
+        attempt.user =
+            if matches!(standing, StillPossible::Over | StillPossible::Open) { user.clone() } else { None };
         attempts.push(attempt);
         effects.push((told.effect, started));
     }
@@ -236,26 +237,26 @@ fn hold(truth: &Truth, with_our_user: bool) -> Result<usize, TestCaseError> {
     let mut certain = 0;
     let verdicts = judge(&attempts, &candidates(actions, &known), false).verdicts;
     for ((attempt, (effect, started)), verdict) in attempts.iter().zip(&effects).zip(&verdicts) {
-        if matches!(attempt.standing, Standing::InFlight | Standing::GivenUp) {
+        if matches!(attempt.standing, StillPossible::InFlight | StillPossible::GivenUp) {
             continue;
         }
-        certain += usize::from(!matches!(verdict, Verdict::Unknown | Verdict::Later));
+        certain += usize::from(!matches!(verdict, AttemptVerdict::Unknown | AttemptVerdict::Later));
         match verdict {
-            Verdict::NotStarted => prop_assert_eq!(*effect, None, "{:?} in {:?}", attempt, verdicts),
-            Verdict::Started(_) if with_our_user => {}
-            Verdict::Started(found) => {
+            AttemptVerdict::NotStarted => prop_assert_eq!(*effect, None, "{:?} in {:?}", attempt, verdicts),
+            AttemptVerdict::Started(_) if with_our_user => {}
+            AttemptVerdict::Started(found) => {
                 prop_assert!(started.is_some(), "{:?} did not start: {:?}", attempt, verdicts);
                 if let Some(found) = found {
                     prop_assert_eq!(found.id, started.map(|(id, _)| id), "of {:?}", attempt);
                 }
             }
-            Verdict::Unknown | Verdict::Later => {}
+            AttemptVerdict::Unknown | AttemptVerdict::Later => {}
         }
     }
     let mut owned: Vec<_> = verdicts
         .iter()
         .filter_map(|verdict| match verdict {
-            Verdict::Started(Some(action)) => action.id,
+            AttemptVerdict::Started(Some(action)) => action.id,
             _ => None,
         })
         .collect();
