@@ -14,7 +14,7 @@ use crate::common::postgres::Server;
 use crate::common::{MACHINE, PATIENCE, sandbox, schedule};
 use jiff::Timestamp;
 use rustix::process::Signal;
-use stackcron::journal::postgres::Address;
+use stackcron::journal::postgres::PostgresAddress;
 use stackcron::journal::{Record, State};
 use stackcron::sandbox::{Endpoint, Ledger, Sandbox};
 
@@ -112,7 +112,7 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
     }
     // The doubts end two minutes later, and meanwhile next to nothing is done.
     drop(all);
-    let address: Address = server.url(&database).parse().expect("an address");
+    let address: PostgresAddress = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
     let log = stop(&mut machines);
     let (rows, ledger) = (rows(&address), sandbox.ledger());
