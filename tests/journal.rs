@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use stackcron::journal::postgres::{self, LeadershipChange, Membership, Profile, ShardHandle};
 use stackcron::journal::{
     Claim, Cursor, FILE_NAME, Filter, Health, Journal, JournalError, Key, LastEnds, Location, Opened, Origin,
-    Pause, Reached, Record, Refused, Resent, Started, State, Transition, Unnamed, Watch, read_history,
+    Pause, Reached, Record, Refused, Resent, ResentWatch, Started, State, Transition, Unnamed, read_history,
 };
 use stackcron::quota;
 use stackcron::schedule::{AccountName, EntryName, JobUid, Shard, StackUid};
@@ -105,7 +105,7 @@ fn states(directory: &Path) -> BTreeMap<Key, State> {
 /// Where a journal is.
 enum Place {
     File(tempfile::TempDir),
-    Database(tempfile::TempDir, Box<postgres::Address>),
+    Database(tempfile::TempDir, Box<postgres::PostgresAddress>),
 }
 
 /// A journal, and the membership that it is open by.
@@ -154,7 +154,7 @@ impl Place {
                     schedule: "1".to_owned(),
                     entries: 1,
                 };
-                let (address, path) = (postgres::Address::clone(address), place.path().to_owned());
+                let (address, path) = (postgres::PostgresAddress::clone(address), place.path().to_owned());
                 let joining = move || {
                     Membership::join(address, &path, profile, stackcron::journal::WhenReplaced::Refuse)
                 };
@@ -373,7 +373,7 @@ on_both! { async fn pauses_and_quotas_survive(place: &Place) {
 on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(place: &Place) {
     let opened = place.open().await;
     let journal = &opened.journal;
-    let watch = Watch {
+    let watch = ResentWatch {
         account: AccountName::new("main").expect("a name"),
         from: at(10),
         first_action: Some(7),
@@ -386,7 +386,7 @@ on_both! { async fn what_was_sent_again_is_read_for_by_the_next_process_too(plac
     journal.claim(at(20), vec![claim("a", 10), claim("b", 10), claim("c", 10)]).await.expect("claimed");
     for entry in ["a", "b", "c"] {
         journal.record(key(entry, 10), started(10, Started::Alone(Some(7))));
-        journal.resent(of(entry, None, Some(Watch { first_action: None, until: None, ..watch.clone() })));
+        journal.resent(of(entry, None, Some(ResentWatch { first_action: None, until: None, ..watch.clone() })));
     }
     journal.resent(of("a", None, Some(watch.clone())));
     journal.resent(of("b", Some(8), None));
@@ -439,7 +439,7 @@ on_both! { async fn the_last_end_of_each_entry_is_read(place: &Place) {
     journal.commit(moves).await.expect("committed");
     let location = match place {
         Place::File(place) => Location::Directory(place.path().to_owned()),
-        Place::Database(_, address) => Location::Database(Box::new(postgres::Address::clone(address))),
+        Place::Database(_, address) => Location::Database(Box::new(postgres::PostgresAddress::clone(address))),
     };
     let read = tokio::task::spawn_blocking(move || location.last_ends()).await.expect("a thread");
     let ends = LastEnds { end: Some(at(200)), success: Some(at(100)) };

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::common::postgres::{Proxy, Server};
 use crate::common::{Daemon, MACHINE, PATIENCE, Place, sandbox};
 use rustix::process::Signal;
-use stackcron::journal::postgres::{Address, read_history};
+use stackcron::journal::postgres::{PostgresAddress, read_history};
 use stackcron::journal::{Filter, Record, State};
 use stackcron::sandbox::{Endpoint, Sandbox};
 
@@ -123,7 +123,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{variable} is a number, and not {text}: {error}")))
 }
 
-fn rows(address: &Address) -> Vec<Record> {
+fn rows(address: &PostgresAddress) -> Vec<Record> {
     let mut rows = Vec::new();
     let read = read_history(address, &Filter::default(), |record| {
         rows.push(record);
@@ -165,7 +165,7 @@ async fn whatever_happens_to_members_nothing_is_lost_or_sent_twice() {
         machine.recover();
         machine.place.write(&schedule(&sandbox, |_| None));
     }
-    let address: Address = server.url(&database).parse().expect("an address");
+    let address: PostgresAddress = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
     let log = stop(&mut machines);
     let rows = rows(&address);
@@ -223,7 +223,7 @@ fn broken_by_audit(place: &Place, rows: &[Record], seconds: u64) -> Vec<String> 
 }
 
 /// Waits until nothing can happen to any occurrence any more.
-async fn everything_settles(address: &Address) {
+async fn everything_settles(address: &PostgresAddress) {
     let end = Instant::now() + 3 * PATIENCE;
     let mut before = usize::MAX;
     loop {

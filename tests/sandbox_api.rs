@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::http::Method;
 use jiff::Timestamp;
 use stackcron::sandbox::{
-    DEFAULT_TOKEN, Job, Reply, Sandbox, SandboxAnswer, SandboxRequest, Settings, Stack, State,
+    DEFAULT_TOKEN, Job, Sandbox, SandboxAnswer, SandboxReply, SandboxRequest, Settings, Stack, State,
 };
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,15 +42,15 @@ pub fn state(settings: &Settings) -> State {
     State::new(settings, at("2016-02-01T13:37:07Z"))
 }
 
-pub fn get(state: &mut State, path: &str, now: Timestamp) -> Reply {
+pub fn get(state: &mut State, path: &str, now: Timestamp) -> SandboxReply {
     replied(state.handle(SandboxRequest::new(Method::GET, path, DEFAULT_TOKEN), now))
 }
 
-pub fn post(state: &mut State, path: &str, now: Timestamp) -> Reply {
+pub fn post(state: &mut State, path: &str, now: Timestamp) -> SandboxReply {
     replied(state.handle(SandboxRequest::new(Method::POST, path, DEFAULT_TOKEN), now))
 }
 
-pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'static str) -> Reply {
+pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'static str) -> SandboxReply {
     let request = SandboxRequest {
         content_type: Some(content_type.to_owned()),
         body: Bytes::from_static(body.as_bytes()),
@@ -59,14 +59,14 @@ pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'stat
     replied(state.handle(request, noon()))
 }
 
-pub fn replied(answer: SandboxAnswer) -> Reply {
+pub fn replied(answer: SandboxAnswer) -> SandboxReply {
     match answer {
         SandboxAnswer::Reply(reply) => reply,
         SandboxAnswer::Postponed(after, _) => panic!("an answer at once, not after {after:?}"),
     }
 }
 
-pub fn text(reply: &Reply) -> &str {
+pub fn text(reply: &SandboxReply) -> &str {
     std::str::from_utf8(&reply.body).expect("a body of text")
 }
 

@@ -10,7 +10,7 @@ use super::complete;
 use super::output::{self, Format};
 use super::place::StatePlace;
 use super::{Status, history};
-use crate::control::{self, ClientError, ControlAnswer, ControlAnswers, FireProgress, Question};
+use crate::control::{self, ControlAnswer, ControlAnswers, ControlError, FireProgress, Question};
 use crate::journal::State;
 use crate::log::visible;
 use crate::occurrence::Reason;
@@ -103,11 +103,11 @@ fn claim(args: &Args) -> anyhow::Result<(ControlAnswers, String, Timestamp)> {
             Ok((ControlAnswer::Claimed { entry, scheduled_at }, answers)) => {
                 return Ok((answers, entry, scheduled_at));
             }
-            Ok((other, _)) => return Err(ClientError::Strange(format!("{other:?}")).into()),
+            Ok((other, _)) => return Err(ControlError::Strange(format!("{other:?}")).into()),
             Err(error) => error,
         };
-        let lost = matches!(error, ClientError::Gone | ClientError::Silent(_));
-        let absent = matches!(error, ClientError::Nobody { .. });
+        let lost = matches!(error, ControlError::Gone | ControlError::Silent(_));
+        let absent = matches!(error, ControlError::Nobody { .. });
         if repeats == 0 && !lost {
             return Err(error.into());
         }
@@ -139,7 +139,7 @@ fn watch(
     mut last: FireProgress,
     most: Duration,
     format: Format,
-) -> (FireProgress, Option<ClientError>) {
+) -> (FireProgress, Option<ControlError>) {
     let end = Instant::now() + most;
     loop {
         let left = end.saturating_duration_since(Instant::now());
@@ -158,7 +158,7 @@ fn watch(
                     note(&visible(&last.message));
                 }
             }
-            Ok(Some(other)) => return (last, Some(ClientError::Strange(format!("{other:?}")))),
+            Ok(Some(other)) => return (last, Some(ControlError::Strange(format!("{other:?}")))),
             Ok(None) => {}
             Err(error) => return (last, Some(error)),
         }

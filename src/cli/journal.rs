@@ -9,7 +9,7 @@ use super::Status;
 use super::output::{self, Format};
 use super::place::StatePlace;
 use super::progress::ProgressLine;
-use crate::journal::postgres::Address;
+use crate::journal::postgres::PostgresAddress;
 use crate::journal::{Location, Moved, move_journal};
 use crate::schedule::{Schedule, Shard};
 
@@ -79,7 +79,7 @@ pub(super) fn run(command: &JournalCommand, config: &Path, format: Format) -> an
 fn destination(text: &str) -> Result<Location, Box<dyn std::error::Error>> {
     match text.strip_prefix("file:") {
         Some(path) => Ok(Location::Directory(PathBuf::from(path.strip_prefix("//").unwrap_or(path)))),
-        None if text.contains("://") => Ok(Location::Database(Box::new(text.parse::<Address>()?))),
+        None if text.contains("://") => Ok(Location::Database(Box::new(text.parse::<PostgresAddress>()?))),
         None if text.is_empty() => Err("--to is empty: name a database or a state directory".into()),
         None => Ok(Location::Directory(PathBuf::from(text))),
     }

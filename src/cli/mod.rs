@@ -39,7 +39,7 @@ use jiff::Timestamp;
 use output::Format;
 use place::StatePlace;
 
-use crate::control::ClientError;
+use crate::control::ControlError;
 use crate::journal::UsualRuns;
 
 /// The schedule file of the packaged service.
@@ -184,9 +184,9 @@ fn usual_runs(place: &StatePlace) -> anyhow::Result<UsualRuns> {
 fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
     match ended {
         Err(error) => match error.downcast_ref() {
-            Some(unknown @ ClientError::UnknownEntry(_)) => Ok(output::usage(unknown)),
+            Some(unknown @ ControlError::UnknownEntry(_)) => Ok(output::usage(unknown)),
             // The packaged service is among those that were looked for.
-            Some(nobody @ ClientError::Nobody { places })
+            Some(nobody @ ControlError::Nobody { places })
                 if places.iter().any(|place| place.starts_with(SERVICE)) =>
             {
                 Err(match unit::told() {

@@ -12,7 +12,7 @@ use super::moment::{Moment, shared_zone};
 use super::output::{self, Format};
 use super::place::StatePlace;
 use super::{Status, complete};
-use crate::control::{self, ClientError, ControlAnswer, Question};
+use crate::control::{self, ControlAnswer, ControlError, Question};
 use crate::schedule::{self, duration};
 
 /// Names that are shown before a question.
@@ -124,7 +124,7 @@ fn chosen(choice: &EntryChoice, places: &[PathBuf], paused: bool) -> anyhow::Res
         Question::Choose { patterns: choice.patterns.clone(), stack: choice.stack.clone(), paused };
     match control::ask(places, &question)?.soon()? {
         ControlAnswer::Chosen { entries } => Ok(entries),
-        other => Err(ClientError::Strange(format!("{other:?}")).into()),
+        other => Err(ControlError::Strange(format!("{other:?}")).into()),
     }
 }
 
@@ -176,7 +176,7 @@ fn steer(
             ControlAnswer::Steered { entry, paused, changed, paused_in_schedule } => {
                 (entry, paused, changed, paused_in_schedule)
             }
-            other => return Err(ClientError::Strange(format!("{other:?}")).into()),
+            other => return Err(ControlError::Strange(format!("{other:?}")).into()),
         };
         // It was asked to run, and does not.
         still_paused |= *to == PauseTo::Resumed && paused_in_schedule;

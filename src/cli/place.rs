@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::output;
 use crate::control::{self, ControlAnswer, Question};
-use crate::journal::postgres::{Address, AddressError};
+use crate::journal::postgres::{PostgresAddress, PostgresAddressError};
 use crate::journal::{self, Location};
 
 /// The arguments that say it.
@@ -28,7 +28,7 @@ impl StatePlace {
     ///
     /// # Errors
     /// When the URL or what it leads to is wrong.
-    pub fn database(&self) -> Result<Option<Address>, AddressError> {
+    pub fn database(&self) -> Result<Option<PostgresAddress>, PostgresAddressError> {
         self.journal.as_deref().filter(|url| !url.is_empty()).map(str::parse).transpose()
     }
 
@@ -37,7 +37,7 @@ impl StatePlace {
     ///
     /// # Errors
     /// When the URL is wrong.
-    pub fn sockets(&self) -> Result<Vec<PathBuf>, AddressError> {
+    pub fn sockets(&self) -> Result<Vec<PathBuf>, PostgresAddressError> {
         self.database()?;
         Ok(output::control_places(self.state_dir.as_deref()))
     }
@@ -60,7 +60,7 @@ impl StatePlace {
     ///
     /// # Errors
     /// When the URL is wrong.
-    pub fn reading(&self) -> Result<Option<Location>, AddressError> {
+    pub fn reading(&self) -> Result<Option<Location>, PostgresAddressError> {
         Ok(match self.database()? {
             Some(address) => Some(Location::Database(Box::new(address))),
             None => found(self.state_dir.as_deref())

@@ -9,7 +9,7 @@ use super::Status;
 use super::complete;
 use super::output::{self, Format};
 use super::place::StatePlace;
-use crate::control::{self, ClientError, ControlAnswer, Question};
+use crate::control::{self, ControlAnswer, ControlError, Question};
 use screen::Headline;
 
 /// Between two looks.
@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     let question = Question::Status { entries: args.entries.clone(), most };
     let look = || match control::ask(&places, &question)?.soon()? {
         ControlAnswer::Status(status) => Ok(*status),
-        other => Err(ClientError::Strange(format!("{other:?}"))),
+        other => Err(ControlError::Strange(format!("{other:?}"))),
     };
     let told = |status: &control::Status| match format {
         Format::Json => Ok(serde_json::to_string(status)? + "\n"),
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
         next = (next + EVERY).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));
         status = match look() {
-            Err(ClientError::Nobody { .. }) => return Err(ClientError::Gone.into()),
+            Err(ControlError::Nobody { .. }) => return Err(ControlError::Gone.into()),
             looked => looked?,
         };
     }

@@ -16,7 +16,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Why a daemon cannot be asked.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum ControlError {
     /// Nobody listens.
     #[error(
         "no daemon answers at {}; start it (`systemctl start stackcron`), or say where its state is with --state-dir DIR",
@@ -73,9 +73,9 @@ pub struct ControlAnswers {
 ///
 /// # Errors
 /// When none can be asked.
-pub fn ask(places: &[PathBuf], question: &Question) -> Result<ControlAnswers, ClientError> {
+pub fn ask(places: &[PathBuf], question: &Question) -> Result<ControlAnswers, ControlError> {
     let (stream, place) = connect(places)?;
-    let line = question.line().map_err(|error| ClientError::Strange(error.to_string()))?;
+    let line = question.line().map_err(|error| ControlError::Strange(error.to_string()))?;
     let mut answers = ControlAnswers { lines: BufReader::new(stream).take(LONGEST_ANSWER), place };
     answers.wait(ANSWERED_WITHIN);
     // A daemon that refuses a question has closed the connection, and said why before.
@@ -83,7 +83,7 @@ pub fn ask(places: &[PathBuf], question: &Question) -> Result<ControlAnswers, Cl
     Ok(answers)
 }
 
-fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ClientError> {
+fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ControlError> {
     let mut forbidden: Option<&Path> = None;
     for place in places {
         match socket::connect(place) {
@@ -95,8 +95,8 @@ fn connect(places: &[PathBuf]) -> Result<(UnixStream, PathBuf), ClientError> {
         }
     }
     Err(match forbidden {
-        Some(place) => ClientError::Forbidden(place.to_owned()),
-        None => ClientError::Nobody { places: places.to_vec() },
+        Some(place) => ControlError::Forbidden(place.to_owned()),
+        None => ControlError::Nobody { places: places.to_vec() },
     })
 }
 
@@ -105,27 +105,27 @@ impl ControlAnswers {
     ///
     /// # Errors
     /// When the daemon refuses, has gone, or is not understood.
-    pub fn within(&mut self, most: Duration) -> Result<Option<ControlAnswer>, ClientError> {
+    pub fn within(&mut self, most: Duration) -> Result<Option<ControlAnswer>, ControlError> {
         self.wait(most);
         let mut line = String::new();
         match self.lines.read_line(&mut line) {
-            Ok(0) => return Err(ClientError::Gone),
+            Ok(0) => return Err(ControlError::Gone),
             Ok(_) => {}
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(None);
             }
-            Err(_) => return Err(ClientError::Gone),
+            Err(_) => return Err(ControlError::Gone),
         }
         match serde_json::from_str(&line) {
             Ok(ControlAnswer::Error { message, kind }) => Err(match kind {
-                ErrorKind::Refused => ClientError::Refused(message),
-                ErrorKind::UnknownEntry => ClientError::UnknownEntry(message),
-                ErrorKind::Known => ClientError::Known(message),
-                ErrorKind::Busy => ClientError::Busy(message),
+                ErrorKind::Refused => ControlError::Refused(message),
+                ErrorKind::UnknownEntry => ControlError::UnknownEntry(message),
+                ErrorKind::Known => ControlError::Known(message),
+                ErrorKind::Busy => ControlError::Busy(message),
             }),
             Ok(answer) => Ok(Some(answer)),
-            Err(_) if !line.ends_with('\n') => Err(ClientError::Gone),
-            Err(error) => Err(ClientError::Strange(error.to_string())),
+            Err(_) if !line.ends_with('\n') => Err(ControlError::Gone),
+            Err(error) => Err(ControlError::Strange(error.to_string())),
         }
     }
 
@@ -133,8 +133,8 @@ impl ControlAnswers {
     ///
     /// # Errors
     /// As of [`ControlAnswers::within`], and when none comes.
-    pub fn soon(&mut self) -> Result<ControlAnswer, ClientError> {
-        self.within(ANSWERED_WITHIN)?.ok_or_else(|| ClientError::Silent(self.place.clone()))
+    pub fn soon(&mut self) -> Result<ControlAnswer, ControlError> {
+        self.within(ANSWERED_WITHIN)?.ok_or_else(|| ControlError::Silent(self.place.clone()))
     }
 
     fn wait(&self, most: Duration) {

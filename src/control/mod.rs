@@ -19,7 +19,7 @@ mod user;
 
 pub use attention::{Attention, ProblemKind};
 pub(crate) use attention::{States, attention};
-pub use client::{ClientError, ControlAnswers, ask};
+pub use client::{ControlAnswers, ControlError, ask};
 pub use on_disk::OnDisk;
 pub use protocol::{
     ControlAnswer, ErrorKind, FireProgress, LONGEST_QUESTION, Question, QuestionError, VERSION,

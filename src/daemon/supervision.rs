@@ -26,7 +26,7 @@ const HANGS: Duration = Duration::from_secs(30);
 /// Tells the service manager how the daemon is, from one turn of its loops to the next.
 pub(super) struct Supervision {
     notifier: Notifier,
-    told: LastStatus,
+    told: ToldStatus,
     loops: BTreeMap<Shard, Turned>,
 }
 
@@ -50,7 +50,7 @@ struct Turned {
 
 impl Supervision {
     pub(super) fn new(notifier: Notifier) -> Supervision {
-        Supervision { notifier, told: LastStatus::default(), loops: BTreeMap::new() }
+        Supervision { notifier, told: ToldStatus::default(), loops: BTreeMap::new() }
     }
 
     /// The loop of a shard has turned.
@@ -162,7 +162,7 @@ struct NotifyTurn {
 
 /// The last that the service manager was told.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct LastStatus {
+struct ToldStatus {
     ready: bool,
     /// The manager has been told that the last reload has ended.
     reloaded: bool,
@@ -171,7 +171,7 @@ struct LastStatus {
     status: String,
 }
 
-impl LastStatus {
+impl ToldStatus {
     /// Returns the text to be told, which may be empty, and the state once it has been told.
     /// `None`: nothing can have changed.
     fn news(
@@ -179,7 +179,7 @@ impl LastStatus {
         turn: &NotifyTurn,
         now: Mono,
         status: impl FnOnce() -> String,
-    ) -> Option<(String, LastStatus)> {
+    ) -> Option<(String, ToldStatus)> {
         let is_past = |at: Option<Mono>, every| at.is_none_or(|at| now.saturating_sub(at) >= every);
         let ready = (turn.is_current && !self.ready) || (self.ready && !self.reloaded);
         // Often enough that a turn which comes late is no reason to be killed.
@@ -253,7 +253,7 @@ mod tests {
         NotifyTurn { is_current, lives, watchdog: Some(LIMIT) }
     }
 
-    fn says(told: &LastStatus, turn: &NotifyTurn, now: Mono, status: &str) -> String {
+    fn says(told: &ToldStatus, turn: &NotifyTurn, now: Mono, status: &str) -> String {
         told.news(turn, now, || status.into()).map(|(news, _)| news).unwrap_or_default()
     }
 
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn it_is_ready_once_all_that_is_due_is_claimed() {
-        let told = LastStatus::default();
+        let told = ToldStatus::default();
         let (news, told) = told.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
         assert_eq!(news, "WATCHDOG=1\nSTATUS=claims");
         let (news, told) = told.news(&turn(true, true), seconds(1), || "next".into()).expect("news");
@@ -274,12 +274,12 @@ mod tests {
     #[test]
     fn the_end_of_a_reload_is_told_at_once_and_with_it_what_comes_next() {
         let (_, told) =
-            LastStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
-        let told = LastStatus { reloaded: false, ..told };
+            ToldStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+        let told = ToldStatus { reloaded: false, ..told };
         let (news, told) = told.news(&turn(false, true), seconds(1), || "b".into()).expect("news");
         assert_eq!(news, "READY=1\nSTATUS=b", "whether or not all of it is claimed");
         assert_eq!(says(&told, &turn(true, true), seconds(1), "b"), "");
-        let starting = LastStatus { reloaded: false, ..LastStatus::default() };
+        let starting = ToldStatus { reloaded: false, ..ToldStatus::default() };
         let (news, _) = starting.news(&turn(false, true), seconds(1), || "claims".into()).expect("news");
         assert!(!news.contains("READY"), "a reload makes nothing ready: {news}");
     }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn the_status_is_told_once_a_second_and_when_it_changed() {
         let (_, told) =
-            LastStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
+            ToldStatus::default().news(&turn(true, true), seconds(1), || "a".into()).expect("news");
         let soon = seconds(1) + Duration::from_millis(999);
         assert_eq!(says(&told, &turn(true, true), soon, "b"), "");
         assert_eq!(says(&told, &turn(true, true), seconds(2), "a"), "");
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn the_watchdog_is_fed_four_times_while_the_sweep_comes_on_and_never_when_it_does_not() {
         let (_, told) =
-            LastStatus::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
+            ToldStatus::default().news(&turn(true, true), seconds(0), || "a".into()).expect("news");
         assert_eq!(says(&told, &turn(true, true), seconds(14), "a"), "");
         assert_eq!(says(&told, &turn(true, true), seconds(15), "a"), "WATCHDOG=1");
         assert_eq!(says(&told, &turn(true, false), seconds(100), "a"), "");

@@ -76,7 +76,7 @@ const fn seconds(text: &str) -> i64 {
 
 /// The plan: what is due, and how far that is known.
 pub(crate) struct Sweep {
-    timetable: Plan,
+    timetable: SweepPlan,
     /// Everything before this instant is planned. It never moves back, whatever the clock does.
     /// `None` until the clock is plausible.
     cursor: Option<Timestamp>,
@@ -94,7 +94,7 @@ pub(crate) struct Sweep {
     reach: Reach,
 }
 
-enum Plan {
+enum SweepPlan {
     /// Begins with the first plausible time.
     From(Schedule),
     Running(Timetable),
@@ -105,8 +105,8 @@ impl Sweep {
     /// on.
     pub(crate) fn new(schedule: &Schedule, from: Option<Timestamp>) -> Sweep {
         let timetable = match from {
-            Some(from) => Plan::Running(Timetable::new(schedule, from)),
-            None => Plan::From(schedule.clone()),
+            Some(from) => SweepPlan::Running(Timetable::new(schedule, from)),
+            None => SweepPlan::From(schedule.clone()),
         };
         Sweep {
             timetable,
@@ -150,7 +150,7 @@ impl Sweep {
             return Sweep::new(schedule, Some(from));
         }
         timetable.step(from);
-        Sweep { timetable: Plan::Running(timetable), ..Sweep::new(&Schedule::default(), Some(from)) }
+        Sweep { timetable: SweepPlan::Running(timetable), ..Sweep::new(&Schedule::default(), Some(from)) }
     }
 
     /// Plans what is due with `from` <= scheduled_at < `until`, whatever the clock may show.
@@ -165,8 +165,8 @@ impl Sweep {
             return None;
         }
         let cursor = *self.cursor.get_or_insert(now.wall);
-        if let Plan::From(schedule) = &self.timetable {
-            self.timetable = Plan::Running(Timetable::new(schedule, cursor));
+        if let SweepPlan::From(schedule) = &self.timetable {
+            self.timetable = SweepPlan::Running(Timetable::new(schedule, cursor));
         }
         let horizon = now.wall.checked_add(self.reach.ahead).unwrap_or(Timestamp::MAX);
         self.step_to(horizon)
@@ -175,7 +175,7 @@ impl Sweep {
     /// The next portion of what is due before an instant. `None` when all of it is planned.
     pub(super) fn step_to(&mut self, horizon: Timestamp) -> Option<Vec<Occurrence>> {
         let (cursor, horizon) = (self.cursor?, horizon.min(self.end));
-        let Plan::Running(timetable) = &mut self.timetable else {
+        let SweepPlan::Running(timetable) = &mut self.timetable else {
             return None;
         };
         if cursor >= horizon {
@@ -200,7 +200,7 @@ impl Sweep {
         if now.wall < self.plausible || shown.duration_since(now.wall) <= WAITS_AT_MOST {
             return None;
         }
-        let Plan::Running(timetable) = &mut self.timetable else {
+        let SweepPlan::Running(timetable) = &mut self.timetable else {
             return None;
         };
         timetable.go_back(now.wall);
@@ -219,7 +219,7 @@ impl Sweep {
         let repeat = self.repeat?;
         let until = repeat.until.min(now.wall);
         if self.cursor? < until
-            && let Plan::Running(timetable) = &mut self.timetable
+            && let SweepPlan::Running(timetable) = &mut self.timetable
         {
             timetable.step(until);
             (self.cursor, self.shown) = (Some(until), self.shown.max(Some(until)));
@@ -245,8 +245,8 @@ impl Sweep {
     /// The entries that are due next of what is not planned yet: at most so many.
     pub(super) fn soonest(&self, most: usize) -> Vec<(&Arc<Entry>, Timestamp)> {
         match &self.timetable {
-            Plan::Running(timetable) => timetable.soonest(most),
-            Plan::From(_) => Vec::new(),
+            SweepPlan::Running(timetable) => timetable.soonest(most),
+            SweepPlan::From(_) => Vec::new(),
         }
     }
 
@@ -274,14 +274,14 @@ impl Sweep {
     /// Returns the number of entries in the plan.
     pub(super) fn entries(&self) -> usize {
         match &self.timetable {
-            Plan::From(schedule) => schedule.entries.len(),
-            Plan::Running(timetable) => timetable.entries(),
+            SweepPlan::From(schedule) => schedule.entries.len(),
+            SweepPlan::Running(timetable) => timetable.entries(),
         }
     }
 
     /// The first full second at which a step brings something. Beats before it may be left out.
     pub(crate) fn brings_at(&self) -> Option<Timestamp> {
-        let Plan::Running(timetable) = &self.timetable else {
+        let SweepPlan::Running(timetable) = &self.timetable else {
             return None;
         };
         let reach = SignedDuration::try_from(self.reach.ahead).ok()? - SignedDuration::from_secs(1);

@@ -10,7 +10,7 @@ use super::trouble::Trouble;
 use super::{Effect, log};
 use crate::clock::{Mono, Now};
 use crate::log::event::{QuotaChanged, QuotaExhausted, QuotaRestored};
-use crate::quota::{self, Change, Ending, Purpose, Quota, QuotaVerdict, Ticket};
+use crate::quota::{self, Ending, Purpose, Quota, QuotaChange, QuotaVerdict, Ticket};
 use crate::schedule::{Account, TokenSource};
 
 /// Connections that are opened ahead at most. Beyond them the first answers free one soon.
@@ -181,17 +181,17 @@ impl AccountAccess {
         waiting.into_iter().chain(retry).chain(turn).min()
     }
 
-    fn emit(&mut self, changes: Vec<Change>, now: Now, effects: &mut Vec<Effect>) {
-        if changes.iter().any(|change| matches!(change, Change::Exhausted { .. })) {
+    fn emit(&mut self, changes: Vec<QuotaChange>, now: Now, effects: &mut Vec<Effect>) {
+        if changes.iter().any(|change| matches!(change, QuotaChange::Exhausted { .. })) {
             self.trouble.exhausted_since = Some(now.wall);
         }
         let account = || self.account.name.clone();
         effects.extend(changes.into_iter().map(|change| match change {
-            Change::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),
-            Change::Exhausted { limit, remaining, until } => {
+            QuotaChange::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),
+            QuotaChange::Exhausted { limit, remaining, until } => {
                 log(QuotaExhausted { account: account(), limit, remaining, until })
             }
-            Change::Restored { limit, remaining } => {
+            QuotaChange::Restored { limit, remaining } => {
                 log(QuotaRestored { account: account(), limit, remaining })
             }
         }));

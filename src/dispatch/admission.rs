@@ -2,7 +2,7 @@
 
 use super::standing::Sent;
 use crate::clock::{Mono, Now};
-use crate::quota::{self, Change, Purpose, Quota, Refusal, Ticket};
+use crate::quota::{self, Purpose, Quota, QuotaChange, Refusal, Ticket};
 use crate::schedule::QuotaSettings;
 
 /// Requests of one account that may be in flight at once. Enough to keep the API busy at any
@@ -82,7 +82,7 @@ impl Admission {
         answer: Option<quota::QuotaAnswer>,
         came: Came,
         now: Now,
-    ) -> Vec<Change> {
+    ) -> Vec<QuotaChange> {
         self.in_flight -= 1;
         self.sent.throttled += u64::from(answer.is_some_and(|answer| answer.refused.is_some()));
         match answer {

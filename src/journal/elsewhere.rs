@@ -6,8 +6,8 @@
 //! least as far.
 
 use super::identity::SeenJournal;
-use super::postgres::{self, Address};
-use super::summary::Summary;
+use super::postgres::{self, PostgresAddress};
+use super::summary::JournalSummary;
 use super::{FILE_NAME, JournalError, sqlite};
 
 /// Finds that the journal at `location`, of which `found` is known, may take the place of the one
@@ -19,7 +19,7 @@ use super::{FILE_NAME, JournalError, sqlite};
 pub(super) fn may_enter(
     seen: &SeenJournal,
     location: &str,
-    found: Option<&Summary>,
+    found: Option<&JournalSummary>,
 ) -> Result<(), JournalError> {
     if seen.location == location {
         return Err(JournalError::Replaced {
@@ -51,13 +51,14 @@ pub(super) fn may_enter(
 }
 
 /// Returns the facts about the journal at a place. `None`: no journal is there.
-fn summary(location: &str) -> Result<Option<Summary>, JournalError> {
+fn summary(location: &str) -> Result<Option<JournalSummary>, JournalError> {
     match location.strip_suffix(FILE_NAME) {
         Some(_) => sqlite::summary(location.as_ref()),
         None => {
-            let address: Address = location.parse().map_err(|error: postgres::AddressError| {
-                JournalError::Unreachable { address: location.to_owned(), detail: error.to_string() }
-            })?;
+            let address: PostgresAddress =
+                location.parse().map_err(|error: postgres::PostgresAddressError| {
+                    JournalError::Unreachable { address: location.to_owned(), detail: error.to_string() }
+                })?;
             postgres::summary(&address)
         }
     }

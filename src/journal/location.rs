@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 
-use super::postgres::{self, Address};
+use super::postgres::{self, PostgresAddress};
 use super::{FILE_NAME, Filter, InForce, JournalError, Key, LastEnds, Lately, Pause, Record, sqlite};
 use crate::schedule::EntryName;
 
@@ -15,7 +15,7 @@ pub enum Location {
     /// A state directory with a file in it.
     Directory(PathBuf),
     /// A database.
-    Database(Box<Address>),
+    Database(Box<PostgresAddress>),
 }
 
 impl Location {

@@ -324,7 +324,7 @@ fn row((claim, standing): &(Claim, Progress)) -> MemoryRow {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Journal, Opened, Started, Watch};
+    use super::super::{Journal, Opened, ResentWatch, Started};
     use super::*;
     use crate::schedule::JobUid;
 
@@ -435,7 +435,7 @@ mod tests {
                         Ask::Resent(number, watched, surplus) => {
                             let Claim { key, account, stack, .. } = claim_of(number);
                             let (from, until) = (key.scheduled_at(), Some(whole_micros(at(number))));
-                            let watch = Watch { account, from, first_action: surplus, until };
+                            let watch = ResentWatch { account, from, first_action: surplus, until };
                             let resent = Resent { key, stack, surplus, watch: watched.then_some(watch) };
                             journal.resent(resent.clone());
                             memory.resent(&resent);

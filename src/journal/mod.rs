@@ -60,7 +60,7 @@ pub use last_ends::LastEnds;
 pub use link::Linked;
 pub use location::Location;
 pub use pause::Pause;
-pub use resent::{Resent, Watch};
+pub use resent::{Resent, ResentWatch};
 pub use send_permit::SendPermit;
 pub use send_watermark::SendWatermark;
 pub use sqlite::{FILE_NAME, read_history, read_lately, read_records};

@@ -21,12 +21,12 @@ pub struct Resent {
     /// A second action that the occurrence turned out to have.
     pub surplus: Option<ActionId>,
     /// The search for a second action in the stack's list. `None`: the search is over.
-    pub watch: Option<Watch>,
+    pub watch: Option<ResentWatch>,
 }
 
 /// The search for a second action in a stack's list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watch {
+pub struct ResentWatch {
     /// The account whose token reads the list.
     pub account: AccountName,
     /// A second action began then at the earliest, by the daemon's clock.
@@ -48,7 +48,7 @@ struct Saved {
     until: Option<i64>,
 }
 
-impl Watch {
+impl ResentWatch {
     /// Returns the text for the journal.
     pub(super) fn saved(&self) -> String {
         let saved = Saved {
@@ -62,10 +62,10 @@ impl Watch {
     }
 
     /// Reads the journal's text. `None`: another version wrote it, and nobody reads on.
-    pub(super) fn of_saved(text: &str) -> Option<Watch> {
+    pub(super) fn of_saved(text: &str) -> Option<ResentWatch> {
         let saved: Saved = serde_json::from_str(text).ok()?;
         let instant = |micros| Timestamp::from_microsecond(micros).ok();
-        Some(Watch {
+        Some(ResentWatch {
             account: AccountName::new(&saved.account).ok()?,
             from: instant(saved.from)?,
             first_action: saved.first_action,

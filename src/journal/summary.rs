@@ -6,7 +6,7 @@ use super::uuid::Identity;
 
 /// The facts about a journal that decide whether it may be left or entered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Summary {
+pub(super) struct JournalSummary {
     pub(super) identity: Identity,
     /// Occurrences and actions that have not come to their end, and paused entries.
     pub(super) open: u64,

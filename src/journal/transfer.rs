@@ -72,7 +72,7 @@ pub struct Moved {
 
 /// The single values of a journal. Instants are microseconds since 1970.
 #[derive(Clone, Debug)]
-pub(super) struct Head {
+pub(super) struct JournalHead {
     pub(super) identity: Identity,
     /// Everything scheduled before this instant is claimed, in every shard. `None`: nothing was
     /// planned yet.
@@ -103,7 +103,7 @@ pub(super) struct Head {
     pub(super) moved_from: Option<Identity>,
 }
 
-impl Head {
+impl JournalHead {
     /// Returns true when nothing was ever planned or asked for with this journal.
     fn is_new(&self) -> bool {
         self.cursor.is_none() && self.paused.is_empty()
@@ -132,7 +132,7 @@ pub(super) struct InForceRow {
 
 /// An occurrence. Its instants are microseconds, all but the first after `scheduled_at`.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(super) struct TransferRow {
     pub(super) scheduled_at: i64,
     pub(super) entry: String,
     pub(super) pass: i64,
@@ -159,17 +159,17 @@ pub(super) enum More {
 /// A journal that no daemon uses. Each call blocks.
 pub(super) trait Idle {
     /// Reads the single values. `None`: there is no journal yet.
-    fn head(&mut self) -> Result<Option<Head>, JournalError>;
+    fn head(&mut self) -> Result<Option<JournalHead>, JournalError>;
     /// Reads all open rows. The settled ones follow in portions, of which an empty one is the last.
-    fn open(&mut self) -> Result<Vec<Row>, JournalError>;
-    fn settled(&mut self) -> Result<Vec<Row>, JournalError>;
+    fn open(&mut self) -> Result<Vec<TransferRow>, JournalError>;
+    fn settled(&mut self) -> Result<Vec<TransferRow>, JournalError>;
     /// Begins to fill the journal: what is in it is taken away. Returns its identity.
     fn begin(
         &mut self,
-        head: &Head,
+        head: &JournalHead,
         shards: &[(ShardName, Vec<AccountName>)],
     ) -> Result<Identity, JournalError>;
-    fn insert(&mut self, rows: &[Row]) -> Result<(), JournalError>;
+    fn insert(&mut self, rows: &[TransferRow]) -> Result<(), JournalError>;
     /// Sets `moved_to`, and makes all that was written since the beginning durable.
     fn commit(&mut self, moved_to: Option<&str>) -> Result<(), JournalError>;
 }
@@ -292,7 +292,7 @@ fn of(location: &Location) -> Result<Box<dyn Idle>, JournalError> {
 
 /// Returns the instant up to which occurrences may have been sent that the journal, an older copy,
 /// has forgotten. `None`: the journal is no older copy.
-fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError> {
+fn forgotten(directory: &Path, head: &JournalHead) -> Result<Option<i64>, JournalError> {
     let known = KnownJournal::open(directory).map_err(|error| JournalError::io(directory, &error))?;
     let until = match known.seen() {
         Some(seen) if seen.identity == head.identity => seen.furthest(),
@@ -302,7 +302,7 @@ fn forgotten(directory: &Path, head: &Head) -> Result<Option<i64>, JournalError>
 }
 
 /// Returns the instant after which nothing that was due has been sent. `None`: that is not known.
-fn sent_up_to(from: &Location, head: &Head) -> Result<Option<i64>, JournalError> {
+fn sent_up_to(from: &Location, head: &JournalHead) -> Result<Option<i64>, JournalError> {
     // No start has taken in yet what an older copy has forgotten.
     if head.lost_until > head.cursor {
         return Ok(None);
@@ -318,7 +318,7 @@ fn sent_up_to(from: &Location, head: &Head) -> Result<Option<i64>, JournalError>
 
 /// Writes down of what a killed daemon had not come to that it waits, as a stop in order does. The
 /// new journal cannot ask the send watermark of the old one.
-fn park(open: &mut [Row], sent_up_to: Option<i64>) {
+fn park(open: &mut [TransferRow], sent_up_to: Option<i64>) {
     let Some(sent_up_to) = sent_up_to else { return };
     for row in open {
         if row.state == i64::from(State::Due.code()) && row.scheduled_at + row.due > sent_up_to {

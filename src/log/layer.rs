@@ -142,9 +142,9 @@ mod tests {
     use crate::log::form::Form;
     use crate::log::log_writer::Sink;
 
-    struct Sent(Sender<Vec<u8>>);
+    struct SentLines(Sender<Vec<u8>>);
 
-    impl Write for Sent {
+    impl Write for SentLines {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             self.0.send(line.to_owned()).map_err(io::Error::other).map(|()| line.len())
         }
@@ -157,7 +157,7 @@ mod tests {
     /// The one line that the log has of what `tell` tells, without its timestamp.
     fn line(tell: impl FnOnce()) -> Value {
         let (sender, lines) = channel();
-        let sink = Sink { form: Form::Json, out: Box::new(Sent(sender)), recent: None };
+        let sink = Sink { form: Form::Json, out: Box::new(SentLines(sender)), recent: None };
         let (log_writer, writing) = LogWriter::start(sink).expect("a thread");
         let subscriber = tracing_subscriber::registry().with(ToWriter(log_writer));
         tracing::subscriber::with_default(subscriber, tell);

@@ -282,12 +282,12 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Writes what it is given when it is let.
-    struct Reader {
+    struct SlowReader {
         lets: Receiver<()>,
         read: Sender<Vec<u8>>,
     }
 
-    impl Write for Reader {
+    impl Write for SlowReader {
         fn write(&mut self, line: &[u8]) -> io::Result<usize> {
             let _ = self.lets.recv();
             let _ = self.read.send(line.to_owned());
@@ -303,7 +303,7 @@ mod tests {
     fn sink(lets: Receiver<()>, read: Sender<Vec<u8>>) -> Sink {
         Sink {
             form: Form::Text(TextPage::new(None, false)),
-            out: Box::new(Reader { lets, read }),
+            out: Box::new(SlowReader { lets, read }),
             recent: None,
         }
     }

@@ -7,7 +7,7 @@ use crate::schedule::{ByName, Entry, Receiver, Trigger};
 
 /// Something that happened to an entry that tells somebody.
 #[derive(Clone, Debug)]
-pub(super) struct Happening {
+pub(super) struct NotifiedEnd {
     pub(super) entry: Arc<Entry>,
     pub(super) what: What,
     /// The log event. It is put into words only when it is sent: in a flood, few events are.
@@ -29,9 +29,9 @@ pub(super) enum What {
     Odd(Trigger),
 }
 
-impl Happening {
+impl NotifiedEnd {
     /// Returns the meaning of an event. `None`: the event concerns no entry that notifies anybody.
-    pub(super) fn of(event: &Event, entries: &ByName) -> Option<Happening> {
+    pub(super) fn of(event: &Event, entries: &ByName) -> Option<NotifiedEnd> {
         let name = match event {
             Event::ActionStarted(e) => &e.entry,
             Event::ActionFinished(e) => &e.entry,
@@ -62,7 +62,7 @@ impl Happening {
             || entry.notify.as_ref().is_some_and(|notify| {
                 notify.ping.is_some() || notify.receivers.iter().any(|receiver| is_late(event, receiver))
             });
-        is_told.then(|| Happening { entry: Arc::clone(entry), what, event: Box::new(event.clone()) })
+        is_told.then(|| NotifiedEnd { entry: Arc::clone(entry), what, event: Box::new(event.clone()) })
     }
 }
 

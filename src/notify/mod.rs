@@ -24,7 +24,7 @@ use crate::metrics::Metrics;
 use crate::schedule::ByName;
 
 pub use audience::{AddressProblem, Audience, Owner};
-use happening::Happening;
+use happening::NotifiedEnd;
 use outbox::{Outbox, Target};
 use post::{Failure, deliver};
 
@@ -40,7 +40,7 @@ pub struct Notices {
 
 /// A message to the notification task.
 enum NoticeMessage {
-    Happened(Happening),
+    Happened(NotifiedEnd),
     /// Another schedule has taken over.
     Replaced(Audience),
     /// The daemon ends: what is left is sent at once, and not again, and given up then.
@@ -57,7 +57,7 @@ impl Notices {
 
     /// Takes in an event, if anybody is to be told of it. Costs the loop a look at a table.
     pub(crate) fn observe(&self, event: &Event) {
-        if let Some(happening) = Happening::of(event, &self.entries) {
+        if let Some(happening) = NotifiedEnd::of(event, &self.entries) {
             // The task ends after the daemon.
             let _ = self.told.send(NoticeMessage::Happened(happening));
         }

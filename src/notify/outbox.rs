@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::audience::Owner;
 use super::content::{Message, Ping};
-use super::happening::{Happening, What, is_late};
+use super::happening::{NotifiedEnd, What, is_late};
 use super::message::Digest;
 use super::post::{Again, Failure};
 use crate::clock::Mono;
@@ -94,8 +94,8 @@ enum Waiting {
 
 impl Outbox {
     /// Takes in what happened. Returns what the operator is told of it.
-    pub(super) fn take_in(&mut self, happening: Happening, now: Mono) -> Vec<Event> {
-        let Happening { entry, what, event } = happening;
+    pub(super) fn take_in(&mut self, happening: NotifiedEnd, now: Mono) -> Vec<Event> {
+        let NotifiedEnd { entry, what, event } = happening;
         let Some(notify) = entry.notify.clone() else {
             return Vec::new();
         };

@@ -48,7 +48,7 @@ use ledger::QuotaLedger;
 use limiter::Limiter;
 pub use saved::{SavedQuota, SavedTold, SavedUse};
 pub use terms::{
-    Change, Ending, Purpose, QuotaAnswer, QuotaVerdict, Refusal, Throttle, ThrottleWords, Ticket, Until,
+    Ending, Purpose, QuotaAnswer, QuotaChange, QuotaVerdict, Refusal, Throttle, ThrottleWords, Ticket, Until,
     WaitCause,
 };
 use window::QuotaWindow;
@@ -231,7 +231,7 @@ impl Quota {
     }
 
     /// An answer came, whatever its status.
-    pub fn answered(&mut self, ticket: Ticket, answer: QuotaAnswer, now: Now) -> Vec<Change> {
+    pub fn answered(&mut self, ticket: Ticket, answer: QuotaAnswer, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
         if ticket.generation != self.generation {
@@ -279,7 +279,7 @@ impl Quota {
                 let waited = self.not_before.take_if(|at| *at <= now.mono).is_some();
                 self.misled = refused && (self.misled || waited);
                 if limit != self.limit {
-                    changes.push(Change::Limit { limit, was: self.limit });
+                    changes.push(QuotaChange::Limit { limit, was: self.limit });
                     self.limit = limit;
                     self.limiter = Limiter::new(limit);
                 }
@@ -293,7 +293,7 @@ impl Quota {
     }
 
     /// No answer will come, and the request may have reached the server.
-    pub fn lost(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
+    pub fn lost(&mut self, ticket: Ticket, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
         if ticket.generation != self.generation {
@@ -308,7 +308,7 @@ impl Quota {
     }
 
     /// The request certainly never reached the server: no connection, no name, no TLS.
-    pub fn unsent(&mut self, ticket: Ticket, now: Now) -> Vec<Change> {
+    pub fn unsent(&mut self, ticket: Ticket, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
         if ticket.generation != self.generation {
@@ -320,7 +320,7 @@ impl Quota {
     }
 
     /// Time passed.
-    pub fn tick(&mut self, now: Now) -> Vec<Change> {
+    pub fn tick(&mut self, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
         let mut changes = Vec::new();
@@ -506,7 +506,7 @@ impl Quota {
         }
     }
 
-    fn note(&mut self, changes: &mut Vec<Change>) {
+    fn note(&mut self, changes: &mut Vec<QuotaChange>) {
         let (left, asked) = match self.told() {
             Some(told) if told.doubtful => return,
             Some(told) => (told.remaining, told.sent),
@@ -524,14 +524,14 @@ impl Quota {
                     Clearance::Until(at, _) => at,
                     _ => self.returns_at(self.seen.mono),
                 };
-                changes.push(Change::Exhausted { limit, remaining: left, until: wall(self.seen, at) });
+                changes.push(QuotaChange::Exhausted { limit, remaining: left, until: wall(self.seen, at) });
             }
         } else {
             self.exhausted_since = None;
             let enough = (u64::from(limit - reserve) * RESTORED_PERCENT / 100).max(1);
             if self.exhausted && u64::from(beyond) >= enough {
                 self.exhausted = false;
-                changes.push(Change::Restored { limit, remaining: left });
+                changes.push(QuotaChange::Restored { limit, remaining: left });
             }
         }
     }

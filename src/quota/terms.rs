@@ -131,7 +131,7 @@ pub enum QuotaVerdict {
 
 /// A change that is reported to the operator once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum QuotaChange {
     /// The server's limit is another.
     Limit {
         /// The limit from now on.

@@ -32,7 +32,7 @@ fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
 }
 
 /// Sends one and has it answered within the second.
-fn exchange(quota: &mut Quota, seconds: u64, answer: QuotaAnswer) -> Vec<Change> {
+fn exchange(quota: &mut Quota, seconds: u64, answer: QuotaAnswer) -> Vec<QuotaChange> {
     let ticket = fire(quota, seconds).expect("one goes");
     quota.answered(ticket, answer, at(seconds))
 }
@@ -155,7 +155,7 @@ fn a_limit_that_changes_is_told_once_and_the_reserve_follows() {
     let settings = QuotaSettings { limit: 100, window: HOUR, reserve: Reserve::Percent(5.0) };
     let mut quota = Quota::new(settings, at(0));
     let changes = exchange(&mut quota, 0, told(3600, 3597));
-    assert_eq!(changes, [Change::Limit { limit: 3600, was: 100 }]);
+    assert_eq!(changes, [QuotaChange::Limit { limit: 3600, was: 100 }]);
     assert_eq!(exchange(&mut quota, 1, told(3600, 3596)), []);
     assert_eq!((quota.limit(), quota.reserve(), quota.available(at(1))), (3600, 180, 3416));
 }
@@ -239,10 +239,13 @@ fn exhausted_and_restored_are_told_once() {
     let mut quota = known(12);
     assert_eq!(exchange(&mut quota, 1, told(100, 11)), []);
     let until = at(1800).wall;
-    let exhausted = Change::Exhausted { limit: 100, remaining: 10, until };
+    let exhausted = QuotaChange::Exhausted { limit: 100, remaining: 10, until };
     assert_eq!(exchange(&mut quota, 2, told(100, 10)), [exhausted]);
     assert_eq!(quota.tick(at(3)), []);
-    assert_eq!(exchange(&mut quota, 1800, told(100, 99)), [Change::Restored { limit: 100, remaining: 99 }]);
+    assert_eq!(
+        exchange(&mut quota, 1800, told(100, 99)),
+        [QuotaChange::Restored { limit: 100, remaining: 99 }]
+    );
     assert_eq!(exchange(&mut quota, 1801, told(100, 98)), []);
 }
 

@@ -20,7 +20,7 @@ use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
-use crate::sandbox::{self, Delivery, SandboxAnswer, Settings, State};
+use crate::sandbox::{self, SandboxAnswer, SandboxDelivery, Settings, State};
 #[cfg(test)]
 use crate::schedule::ArgsIn;
 use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
@@ -80,7 +80,7 @@ enum Stop {
     /// At the API, to take effect late. Its client may have given up.
     Effect(sandbox::SandboxTicket, Option<Box<Flight>>),
     /// Back at the daemon.
-    Daemon(Box<Flight>, Result<sandbox::Reply, Lost>),
+    Daemon(Box<Flight>, Result<sandbox::SandboxReply, Lost>),
 }
 
 /// No answer, or none whole.
@@ -292,19 +292,19 @@ impl Network {
     }
 
     /// Sends the answer back.
-    fn answer(&mut self, flight: Box<Flight>, mut reply: sandbox::Reply, now: Timestamp) {
+    fn answer(&mut self, flight: Box<Flight>, mut reply: sandbox::SandboxReply, now: Timestamp) {
         // The server that the sandbox is behind adds it.
         if let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&now) {
             reply.headers.push(("Date".into(), date));
         }
         let dripping = match reply.delivery {
-            Delivery::Dripped(pause) => pause.saturating_mul(length(&reply)),
+            SandboxDelivery::Dripped(pause) => pause.saturating_mul(length(&reply)),
             _ => Duration::ZERO,
         };
         let comes_at = later(later(later(now, reply.delay), dripping), flight.way_back);
         let (at, reply) = match reply.delivery {
             _ if comes_at >= flight.gives_up_at => (flight.gives_up_at, Err(Lost::TimedOut)),
-            Delivery::Nothing => (comes_at, Err(Lost::Closed)),
+            SandboxDelivery::Nothing => (comes_at, Err(Lost::Closed)),
             _ if reply.headers.len() > MOST_HEADERS => (comes_at, Err(Lost::TooManyHeaders)),
             _ => (comes_at, Ok(reply)),
         };
@@ -361,7 +361,7 @@ impl Network {
     }
 }
 
-fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -> Arrived {
+fn ended(flight: Flight, reply: Result<sandbox::SandboxReply, Lost>, came: Timestamp) -> Arrived {
     let Flight {
         #[cfg(test)]
         number,
@@ -417,7 +417,7 @@ fn ended(flight: Flight, reply: Result<sandbox::Reply, Lost>, came: Timestamp) -
     }
 }
 
-fn head(reply: &sandbox::Reply, came: Timestamp) -> Head {
+fn head(reply: &sandbox::SandboxReply, came: Timestamp) -> Head {
     let mut headers = HeaderMap::with_capacity(reply.headers.len());
     for (name, value) in &reply.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
@@ -428,17 +428,17 @@ fn head(reply: &sandbox::Reply, came: Timestamp) -> Head {
     Head::read(reply.status, &headers, came)
 }
 
-fn body(reply: sandbox::Reply) -> Result<Vec<u8>, BodyError> {
+fn body(reply: sandbox::SandboxReply) -> Result<Vec<u8>, BodyError> {
     match reply.delivery {
-        Delivery::Half => Err(BodyError::Broken("connection reset".to_owned())),
-        Delivery::Endless => Err(BodyError::TooLong { most: LONGEST_BODY }),
+        SandboxDelivery::Half => Err(BodyError::Broken("connection reset".to_owned())),
+        SandboxDelivery::Endless => Err(BodyError::TooLong { most: LONGEST_BODY }),
         _ if reply.body.len() > LONGEST_BODY => Err(BodyError::TooLong { most: LONGEST_BODY }),
-        Delivery::Whole | Delivery::Dripped(_) | Delivery::Nothing => Ok(reply.body),
+        SandboxDelivery::Whole | SandboxDelivery::Dripped(_) | SandboxDelivery::Nothing => Ok(reply.body),
     }
 }
 
 /// About how many bytes an answer has.
-fn length(reply: &sandbox::Reply) -> u32 {
+fn length(reply: &sandbox::SandboxReply) -> u32 {
     let head: usize = reply.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
     u32::try_from(head + reply.body.len()).unwrap_or(u32::MAX)
 }

@@ -64,7 +64,7 @@ pub struct Fault {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
     /// A status with its documented body.
-    Status(u16, Effect),
+    Status(u16, FaultEffect),
     /// 503 that does not mean throttled.
     NotImplemented,
     /// 503 throttled out of turn.
@@ -74,7 +74,7 @@ pub enum FaultKind {
     /// 307 to this place.
     Redirect(String),
     /// A proxy's page.
-    Html502(Effect),
+    Html502(FaultEffect),
     /// Closed, and nothing happened.
     CloseBefore,
     /// Closed, and it happened.
@@ -82,7 +82,7 @@ pub enum FaultKind {
     /// Head and half of the body, then a reset.
     ResetMidBody,
     /// Held back this long.
-    Slow(Duration, Order),
+    Slow(Duration, FaultOrder),
     /// Byte by byte, with this pause after each.
     Drip(Duration),
     /// A body that cannot be read.
@@ -112,7 +112,7 @@ pub type RetryAfter = String;
 
 /// Tells whether a request that is answered with a failure took effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Effect {
+pub enum FaultEffect {
     /// The request had no effect.
     #[default]
     None,
@@ -122,7 +122,7 @@ pub enum Effect {
 
 /// Tells whether the effect comes before or after a pause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum FaultOrder {
     /// The effect at once, the answer late.
     #[default]
     EffectFirst,
@@ -155,7 +155,7 @@ impl Fault {
 
     pub(super) fn place(&self) -> FaultPlace {
         match self.kind {
-            FaultKind::Html502(Effect::None) | FaultKind::CloseBefore => FaultPlace::Proxy,
+            FaultKind::Html502(FaultEffect::None) | FaultKind::CloseBefore => FaultPlace::Proxy,
             _ => FaultPlace::Api,
         }
     }

@@ -200,7 +200,7 @@ impl RequestTarget {
 
 /// An answer, and how it goes over the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct SandboxReply {
     /// The HTTP status.
     pub status: u16,
     /// The headers in the order and the letter case in which they are sent, without Content-Length.
@@ -210,12 +210,12 @@ pub struct Reply {
     /// The answer is held back this long. Its effect has happened already.
     pub delay: Duration,
     /// The part of the answer that arrives, and the pieces in which it is sent.
-    pub delivery: Delivery,
+    pub delivery: SandboxDelivery,
 }
 
 /// The part of an answer that arrives at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum SandboxDelivery {
     /// All of it.
     Whole,
     /// All of it, byte by byte, with this pause after each.
@@ -228,17 +228,17 @@ pub enum Delivery {
     Nothing,
 }
 
-impl Reply {
+impl SandboxReply {
     /// A JSON answer that arrives whole and at once.
-    pub(super) fn json(status: u16, body: &impl Serialize) -> Reply {
-        Reply {
+    pub(super) fn json(status: u16, body: &impl Serialize) -> SandboxReply {
+        SandboxReply {
             status,
             headers: vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
             // The look-alike's own types have string keys and no maps of floats: they always
             // serialize.
             body: serde_json::to_vec(body).unwrap_or_default(),
             delay: Duration::ZERO,
-            delivery: Delivery::Whole,
+            delivery: SandboxDelivery::Whole,
         }
     }
 

@@ -35,7 +35,7 @@ mod world;
 
 pub use deploy::{Deploys, DeploysError};
 pub use fault::Fault;
-pub use http::{ArgsFrom, BASE, Delivery, Endpoint, Reply, SandboxRequest};
+pub use http::{ArgsFrom, BASE, Endpoint, SandboxDelivery, SandboxReply, SandboxRequest};
 pub use ledger::{Ledger, Record};
 pub use server::Sandbox;
 pub use settings::{

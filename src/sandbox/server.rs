@@ -19,7 +19,7 @@ use tokio::time::{Duration, sleep};
 
 use super::control;
 use super::fault::Fault;
-use super::http::{BASE, Delivery, Reply, SandboxRequest};
+use super::http::{BASE, SandboxDelivery, SandboxReply, SandboxRequest};
 use super::ledger::{Ledger, Record};
 use super::settings::Settings;
 use super::state::{SandboxAnswer, State};
@@ -276,20 +276,20 @@ fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<String> {
 }
 
 /// The answer as the server writes it, or a script in its place.
-fn answer(reply: Reply, line: &ScriptSlot) -> Response {
+fn answer(reply: SandboxReply, line: &ScriptSlot) -> Response {
     let (bytes, pause, end) = match reply.delivery {
-        Delivery::Whole => match whole(&reply) {
+        SandboxDelivery::Whole => match whole(&reply) {
             Some(response) => return response,
             None => (in_full(&reply), Duration::ZERO, WireEnd::Close),
         },
-        Delivery::Dripped(pause) => (in_full(&reply), pause, WireEnd::Close),
-        Delivery::Nothing => (Vec::new(), Duration::ZERO, WireEnd::Close),
-        Delivery::Half => {
+        SandboxDelivery::Dripped(pause) => (in_full(&reply), pause, WireEnd::Close),
+        SandboxDelivery::Nothing => (Vec::new(), Duration::ZERO, WireEnd::Close),
+        SandboxDelivery::Half => {
             let mut bytes = in_full(&reply);
             bytes.truncate(bytes.len() - reply.body.len().div_ceil(2));
             (bytes, Duration::ZERO, WireEnd::Reset)
         }
-        Delivery::Endless => {
+        SandboxDelivery::Endless => {
             let mut bytes = head(&reply, "Transfer-Encoding: chunked");
             let first = bytes.len();
             bytes.extend(format!("400\r\n{}\r\n", " ".repeat(0x400)).bytes());
@@ -302,7 +302,7 @@ fn answer(reply: Reply, line: &ScriptSlot) -> Response {
 }
 
 /// The answer for hyper to write; none where hyper would change the case of a header.
-fn whole(reply: &Reply) -> Option<Response> {
+fn whole(reply: &SandboxReply) -> Option<Response> {
     let mut response = Response::new(Body::from(reply.body.clone()));
     *response.status_mut() = StatusCode::from_u16(reply.status).ok()?;
     for (key, value) in &reply.headers {
@@ -315,13 +315,13 @@ fn whole(reply: &Reply) -> Option<Response> {
     Some(response)
 }
 
-fn in_full(reply: &Reply) -> Vec<u8> {
+fn in_full(reply: &SandboxReply) -> Vec<u8> {
     let mut bytes = head(reply, &format!("Content-Length: {}", reply.body.len()));
     bytes.extend(&reply.body);
     bytes
 }
 
-fn head(reply: &Reply, framing: &str) -> Vec<u8> {
+fn head(reply: &SandboxReply, framing: &str) -> Vec<u8> {
     let reason = StatusCode::from_u16(reply.status).ok().and_then(|status| status.canonical_reason());
     let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reason.unwrap_or(""));
     for (key, value) in &reply.headers {

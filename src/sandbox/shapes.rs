@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::http::Reply;
+use super::http::SandboxReply;
 
 /// Items on a page of any list.
 pub(super) const PER_PAGE: usize = 30;
@@ -126,7 +126,7 @@ struct ErrorBody<'a> {
 }
 
 /// An error with its documented body.
-pub(super) fn error(status: u16, details: &str) -> Reply {
+pub(super) fn error(status: u16, details: &str) -> SandboxReply {
     let (error, description) = match status {
         400 => ("bad_request", "The request could not be understood"),
         401 => ("unauthenticated", "The token is missing, revoked or wrong"),
@@ -148,17 +148,17 @@ pub(super) fn error(status: u16, details: &str) -> Reply {
 }
 
 /// 503, because the quota is spent.
-pub(super) fn throttled() -> Reply {
+pub(super) fn throttled() -> SandboxReply {
     named_error(503, "throttled", "The rate limit has been reached", "Retry in the next hourly interval")
 }
 
 /// 503, because there is no such thing.
-pub(super) fn not_implemented() -> Reply {
+pub(super) fn not_implemented() -> SandboxReply {
     named_error(503, "not_implemented", "This is not implemented", "This call is not available for the stack")
 }
 
-fn named_error(status: u16, error: &str, error_description: &str, details: &str) -> Reply {
-    Reply::json(status, &ErrorBody { error, error_description, details })
+fn named_error(status: u16, error: &str, error_description: &str, details: &str) -> SandboxReply {
+    SandboxReply::json(status, &ErrorBody { error, error_description, details })
 }
 
 /// Formats an instant as the lists of jobs do.

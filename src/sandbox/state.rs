@@ -8,13 +8,13 @@ use std::time::Duration;
 use axum::http::Method;
 use jiff::Timestamp;
 
-use super::fault::{Fault, FaultKind, FaultPlace, Order};
-use super::http::{Delivery, Endpoint, Reply, RequestTarget, SandboxRequest};
+use super::fault::{Fault, FaultKind, FaultOrder, FaultPlace};
+use super::http::{Endpoint, RequestTarget, SandboxDelivery, SandboxReply, SandboxRequest};
 use super::ledger::{Ledger, Record};
 use super::settings::{Scope, Settings};
 use super::shapes::{self, Wrapped};
 use super::tamper;
-use super::window::{Quota, Window};
+use super::window::{Quota, SandboxWindow};
 use super::world::{ActionRecord, Occupation, SandboxCall, World};
 
 /// The look-alike without its sockets. Tests and rehearsals in virtual time drive it directly.
@@ -23,7 +23,7 @@ pub struct State {
     users: Vec<Budget>,
     tokens: HashMap<String, (usize, Scope)>,
     /// The quota of requests whose token belongs to nobody. They are counted too.
-    nobody: Window,
+    nobody: SandboxWindow,
     world: World,
     faults: Vec<Armed>,
     chances: fastrand::Rng,
@@ -36,7 +36,7 @@ pub struct State {
 #[derive(Debug)]
 struct Budget {
     name: Arc<str>,
-    window: Window,
+    window: SandboxWindow,
 }
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ struct Armed {
 #[derive(Debug)]
 pub enum SandboxAnswer {
     /// The answer. What it tells has happened.
-    Reply(Reply),
+    Reply(SandboxReply),
     /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the
     /// client does.
     Postponed(Duration, SandboxTicket),
@@ -73,7 +73,7 @@ impl State {
         let mut state = State {
             users: Vec::new(),
             tokens: HashMap::new(),
-            nobody: Window::new(settings.users.first().map_or_else(Quota::default, |user| user.quota)),
+            nobody: SandboxWindow::new(settings.users.first().map_or_else(Quota::default, |user| user.quota)),
             world: World::new(settings, now),
             faults: Vec::new(),
             chances: fastrand::Rng::with_seed(settings.seed),
@@ -82,7 +82,9 @@ impl State {
             answered: Vec::new(),
         };
         for (place, user) in settings.users.iter().enumerate() {
-            state.users.push(Budget { name: user.name.as_str().into(), window: Window::new(user.quota) });
+            state
+                .users
+                .push(Budget { name: user.name.as_str().into(), window: SandboxWindow::new(user.quota) });
             for token in &user.tokens {
                 state.tokens.insert(token.text.clone(), (place, token.scope));
             }
@@ -119,7 +121,7 @@ impl State {
         }
         if target.endpoint == Endpoint::PublicPing {
             return SandboxAnswer::Reply(
-                self.close(record, Reply::json(200, &Wrapped { response: shapes::PONG })),
+                self.close(record, SandboxReply::json(200, &Wrapped { response: shapes::PONG })),
             );
         }
         let window = match known {
@@ -144,7 +146,7 @@ impl State {
             return SandboxAnswer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         }
         let postponed = faults.iter().find_map(|kind| match kind {
-            FaultKind::Slow(after, Order::EffectLast) => Some(*after),
+            FaultKind::Slow(after, FaultOrder::EffectLast) => Some(*after),
             _ => None,
         });
         let ticket = SandboxTicket { request, target, record, user, remaining, faults };
@@ -155,7 +157,7 @@ impl State {
     }
 
     /// Lets a request take effect now, and answers it.
-    pub fn resume(&mut self, ticket: SandboxTicket, now: Timestamp) -> Reply {
+    pub fn resume(&mut self, ticket: SandboxTicket, now: Timestamp) -> SandboxReply {
         let mut reply = match ticket.faults.iter().find_map(tamper::refusal) {
             Some(refusal) => refusal,
             None => {
@@ -238,7 +240,7 @@ impl State {
         self.world.actions()
     }
 
-    fn budget(&mut self, user: &str) -> Option<&mut Window> {
+    fn budget(&mut self, user: &str) -> Option<&mut SandboxWindow> {
         let budget = self.users.iter_mut().find(|budget| *budget.name == *user)?;
         Some(&mut budget.window)
     }
@@ -266,10 +268,10 @@ impl State {
     }
 
     /// Notes what is answered.
-    fn close(&mut self, record: usize, mut reply: Reply) -> Reply {
+    fn close(&mut self, record: usize, mut reply: SandboxReply) -> SandboxReply {
         self.answered.push(record);
         let record = &mut self.ledger.requests[record];
-        if reply.delivery != Delivery::Nothing {
+        if reply.delivery != SandboxDelivery::Nothing {
             record.status = Some(reply.status);
             record.remaining = reply.header("X-RateLimit-Remaining").and_then(|value| value.parse().ok());
         }
@@ -278,7 +280,7 @@ impl State {
     }
 }
 
-fn with_quota(mut reply: Reply, limit: u32, remaining: u32) -> Reply {
+fn with_quota(mut reply: SandboxReply, limit: u32, remaining: u32) -> SandboxReply {
     reply.headers.push(("X-RateLimit-Limit".into(), limit.to_string()));
     reply.headers.push(("X-RateLimit-Remaining".into(), remaining.to_string()));
     reply

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::fault::{Effect, FaultKind, Order};
-use super::http::{Delivery, Reply};
+use super::fault::{FaultEffect, FaultKind, FaultOrder};
+use super::http::{SandboxDelivery, SandboxReply};
 use super::shapes;
 
 /// Length of the body of `huge` in bytes: more than the 1 MiB that the client reads at most.
@@ -14,54 +14,61 @@ const HUGE: usize = 2 << 20;
 const FLOOD: usize = 2_000;
 
 /// The answer of what stands before the API.
-pub(super) fn at_the_proxy(kind: &FaultKind) -> Reply {
+pub(super) fn at_the_proxy(kind: &FaultKind) -> SandboxReply {
     match kind {
-        FaultKind::CloseBefore => {
-            Reply { delivery: Delivery::Nothing, ..shapes::error(408, "A fault of the sandbox") }
-        }
+        FaultKind::CloseBefore => SandboxReply {
+            delivery: SandboxDelivery::Nothing,
+            ..shapes::error(408, "A fault of the sandbox")
+        },
         _ => bad_gateway(),
     }
 }
 
 /// The answer of an API that does not do what it is asked; none for a kind that strikes after the
 /// effect.
-pub(super) fn refusal(kind: &FaultKind) -> Option<Reply> {
-    let retry_after = |mut reply: Reply, after: &Option<String>| {
+pub(super) fn refusal(kind: &FaultKind) -> Option<SandboxReply> {
+    let retry_after = |mut reply: SandboxReply, after: &Option<String>| {
         reply.headers.extend(after.clone().map(|after| ("Retry-After".to_owned(), after)));
         reply
     };
     match kind {
-        FaultKind::Status(status, Effect::None) => Some(shapes::error(*status, "A fault of the sandbox")),
+        FaultKind::Status(status, FaultEffect::None) => {
+            Some(shapes::error(*status, "A fault of the sandbox"))
+        }
         FaultKind::NotImplemented => Some(shapes::not_implemented()),
         FaultKind::Throttled(after) => Some(retry_after(shapes::throttled(), after)),
         FaultKind::TooManyRequests(after) => {
             Some(retry_after(shapes::error(429, "A fault of the sandbox"), after))
         }
-        FaultKind::Redirect(to) => Some(Reply {
+        FaultKind::Redirect(to) => Some(SandboxReply {
             status: 307,
             headers: vec![("Location".into(), to.clone())],
             body: Vec::new(),
             delay: Duration::ZERO,
-            delivery: Delivery::Whole,
+            delivery: SandboxDelivery::Whole,
         }),
         _ => None,
     }
 }
 
 /// The answer after a fault that strikes when the request has taken effect.
-pub(super) fn with(mut reply: Reply, kind: &FaultKind) -> Reply {
+pub(super) fn with(mut reply: SandboxReply, kind: &FaultKind) -> SandboxReply {
     match kind {
-        FaultKind::Status(status, Effect::First) => {
-            Reply { headers: reply.headers, ..shapes::error(*status, "A fault of the sandbox") }
+        FaultKind::Status(status, FaultEffect::First) => {
+            SandboxReply { headers: reply.headers, ..shapes::error(*status, "A fault of the sandbox") }
         }
         FaultKind::Html502(_) => bad_gateway(),
-        FaultKind::CloseBefore | FaultKind::CloseAfter => Reply { delivery: Delivery::Nothing, ..reply },
-        FaultKind::ResetMidBody => Reply { delivery: Delivery::Half, ..reply },
-        FaultKind::Slow(after, Order::EffectFirst) => Reply { delay: reply.delay + *after, ..reply },
-        FaultKind::Drip(pause) => Reply { delivery: Delivery::Dripped(*pause), ..reply },
-        FaultKind::Endless => Reply { delivery: Delivery::Endless, ..reply },
+        FaultKind::CloseBefore | FaultKind::CloseAfter => {
+            SandboxReply { delivery: SandboxDelivery::Nothing, ..reply }
+        }
+        FaultKind::ResetMidBody => SandboxReply { delivery: SandboxDelivery::Half, ..reply },
+        FaultKind::Slow(after, FaultOrder::EffectFirst) => {
+            SandboxReply { delay: reply.delay + *after, ..reply }
+        }
+        FaultKind::Drip(pause) => SandboxReply { delivery: SandboxDelivery::Dripped(*pause), ..reply },
+        FaultKind::Endless => SandboxReply { delivery: SandboxDelivery::Endless, ..reply },
         FaultKind::Garbage => {
-            Reply { body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(), ..reply }
+            SandboxReply { body: b"{\"response\":{\"id\":\xff\xfe\x00 not json".to_vec(), ..reply }
         }
         FaultKind::Huge => rewritten(reply, |body| {
             if let Some(fields) = action_of(body) {
@@ -107,20 +114,20 @@ pub(super) fn with(mut reply: Reply, kind: &FaultKind) -> Reply {
         | FaultKind::Throttled(_)
         | FaultKind::TooManyRequests(_)
         | FaultKind::Redirect(_)
-        | FaultKind::Status(_, Effect::None)
-        | FaultKind::Slow(_, Order::EffectLast) => reply,
+        | FaultKind::Status(_, FaultEffect::None)
+        | FaultKind::Slow(_, FaultOrder::EffectLast) => reply,
     }
 }
 
-fn bad_gateway() -> Reply {
+fn bad_gateway() -> SandboxReply {
     let page = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
         <center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
-    Reply {
+    SandboxReply {
         status: 502,
         headers: vec![("Content-Type".into(), "text/html".into())],
         body: page.as_bytes().to_vec(),
         delay: Duration::ZERO,
-        delivery: Delivery::Whole,
+        delivery: SandboxDelivery::Whole,
     }
 }
 
@@ -136,7 +143,7 @@ fn odd_case(key: &str) -> String {
     key.chars().enumerate().map(odd).collect()
 }
 
-fn rewritten(mut reply: Reply, rewrite: impl FnOnce(&mut Value)) -> Reply {
+fn rewritten(mut reply: SandboxReply, rewrite: impl FnOnce(&mut Value)) -> SandboxReply {
     if let Ok(mut body) = serde_json::from_slice(&reply.body) {
         rewrite(&mut body);
         reply.body = body.to_string().into_bytes();

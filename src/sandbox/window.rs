@@ -68,7 +68,7 @@ impl Default for Quota {
 /// The count of one user's requests. Time is given to it; an instant before the newest one seen
 /// counts as that one.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct SandboxWindow {
     quota: Quota,
     latest: i128,
     /// The present window's first instant, in nanoseconds since the epoch. Of no use to a rolling
@@ -80,10 +80,10 @@ pub struct Window {
     counted: VecDeque<(i128, u32)>,
 }
 
-impl Window {
+impl SandboxWindow {
     /// Creates a window of which nothing is used.
-    pub fn new(quota: Quota) -> Window {
-        Window { quota, latest: i128::MIN, start: None, used: 0, counted: VecDeque::new() }
+    pub fn new(quota: Quota) -> SandboxWindow {
+        SandboxWindow { quota, latest: i128::MIN, start: None, used: 0, counted: VecDeque::new() }
     }
 
     /// Requests in one window.
@@ -161,8 +161,8 @@ mod tests {
 
     const LENGTH: i64 = 60;
 
-    fn window(kind: WindowKind, limit: u32) -> Window {
-        Window::new(Quota { limit, window: Duration::from_secs(LENGTH as u64), kind })
+    fn window(kind: WindowKind, limit: u32) -> SandboxWindow {
+        SandboxWindow::new(Quota { limit, window: Duration::from_secs(LENGTH as u64), kind })
     }
 
     fn at(second: i64) -> Timestamp {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::schedule::{JobUid, StackUid};
 
 use super::deploy::Deploys;
-use super::http::{Endpoint, Reply, RequestTarget, SandboxRequest};
+use super::http::{Endpoint, RequestTarget, SandboxReply, SandboxRequest};
 use super::settings::{ActionEnding, ActionsOrder, Job, Settings, Stack, Unknown};
 use super::shapes::{self, ActionBody, Checked, JobBody, ListPage, PONG, StackBody, Wrapped};
 
@@ -191,7 +191,7 @@ impl World {
     }
 
     /// Does what is asked, and answers it.
-    pub(super) fn perform(&mut self, call: SandboxCall<'_>, now: Timestamp) -> Reply {
+    pub(super) fn perform(&mut self, call: SandboxCall<'_>, now: Timestamp) -> SandboxReply {
         let target = call.target;
         let page = match call.request.parameter("page") {
             None => 1,
@@ -202,7 +202,7 @@ impl World {
         };
         match target.endpoint {
             Endpoint::Unknown | Endpoint::PublicPing => return shapes::error(404, "There is no such path"),
-            Endpoint::Ping => return Reply::json(200, &Checked { pong: PONG, response: PONG }),
+            Endpoint::Ping => return SandboxReply::json(200, &Checked { pong: PONG, response: PONG }),
             Endpoint::Stacks => {
                 let stacks = (0..self.stacks.len()).map(|place| self.stack_body(place, now));
                 return list(call.request, page, stacks);
@@ -245,7 +245,13 @@ impl World {
         }
     }
 
-    fn perform_on_job(&mut self, call: SandboxCall<'_>, stack: usize, job: usize, now: Timestamp) -> Reply {
+    fn perform_on_job(
+        &mut self,
+        call: SandboxCall<'_>,
+        stack: usize,
+        job: usize,
+        now: Timestamp,
+    ) -> SandboxReply {
         let uid = self.stacks[stack].stack.jobs[job].uid.as_str();
         match call.target.endpoint {
             Endpoint::RunNow if uid.ends_with("-forbidden") => {
@@ -449,8 +455,8 @@ fn id_of(place: usize) -> u64 {
     FIRST_ACTION + place as u64
 }
 
-fn reply(body: impl Serialize) -> Reply {
-    Reply::json(200, &Wrapped { response: body })
+fn reply(body: impl Serialize) -> SandboxReply {
+    SandboxReply::json(200, &Wrapped { response: body })
 }
 
 /// A page of those items whose fields are as the request's `filter_FIELD=VALUE` wants them.
@@ -458,13 +464,13 @@ fn list<T: Serialize>(
     request: &SandboxRequest,
     page: usize,
     items: impl ExactSizeIterator<Item = T>,
-) -> Reply {
+) -> SandboxReply {
     let filters = request.filters();
     if filters.is_empty() {
         let count = items.len();
         let first = page.saturating_sub(1).saturating_mul(shapes::PER_PAGE).min(count);
         let mut items = items.skip(first);
-        return Reply::json(200, &ListPage::of(page, count, |_| items.next()));
+        return SandboxReply::json(200, &ListPage::of(page, count, |_| items.next()));
     }
     // The look-alike's own types have string keys: they always serialize.
     let values: Vec<Value> = items.map(|item| serde_json::to_value(item).unwrap_or_default()).collect();
@@ -475,5 +481,5 @@ fn list<T: Serialize>(
         })
     };
     let wanted: Vec<&Value> = values.iter().filter(is_wanted).collect();
-    Reply::json(200, &ListPage::of(page, wanted.len(), |place| wanted[place]))
+    SandboxReply::json(200, &ListPage::of(page, wanted.len(), |place| wanted[place]))
 }

@@ -25,7 +25,7 @@ use super::{ArgsIn, CatchUp, End, Format, Overlap, Priority, StackState, Trigger
 
 /// The JSON Schema of the schedule file.
 pub fn json_schema() -> Schema {
-    let mut schema = schemars::schema_for!(File);
+    let mut schema = schemars::schema_for!(FileShape);
     RecursiveTransform(explained).transform(&mut schema);
     schema
 }
@@ -47,14 +47,14 @@ fn explained(schema: &mut Schema) {
 macro_rules! mapping {
     ($keys:ident, $of:literal: $(
         $(#[$meta:meta])*
-        struct $name:ident {$(
+        struct $name:ident = $definition:literal {$(
             $(#[$field_meta:meta])*
             $field:ident: $type:ty $(=> $key:ident)?,
         )*}
     )+) => {
         $(
             #[derive(JsonSchema)]
-            #[schemars(deny_unknown_fields)]
+            #[schemars(deny_unknown_fields, rename = $definition)]
             #[expect(dead_code, reason = "the shape is described, never filled")]
             $(#[$meta])*
             struct $name {$(
@@ -108,7 +108,7 @@ mapping! {
         title = "stackcron schedule",
         extend("required" = ["jobs"], "patternProperties" = { "^x-": { "description": "A place for YAML anchors." } })
     )]
-    struct File {
+    struct FileShape = "File" {
         /// The time zone of every entry that names none.
         #[schemars(extend("default" = "UTC"))]
         timezone: Timezone => Timezone,
@@ -118,13 +118,13 @@ mapping! {
             "label": "an account",
             "body": { "${1:main}": { "token": { "credential": "${2:cloud66-token}" } } },
         }]))]
-        accounts: Option<BTreeMap<Name, Account>> => Accounts,
+        accounts: Option<BTreeMap<Name, AccountShape>> => Accounts,
         /// Who is told how occurrences end. An entry names them under its own `notify`.
         #[schemars(extend("defaultSnippets" = [{
             "label": "a receiver",
             "body": { "${1:ops}": { "webhook": { "credential": "${2:ops-webhook}" }, "format": "${3:json}" } },
         }]))]
-        notify: Option<BTreeMap<Name, Receiver>> => Notify,
+        notify: Option<BTreeMap<Name, ReceiverShape>> => Notify,
         /// Days and windows of time on which entries are not run. An entry names them under its own
         /// `not_on`.
         #[schemars(extend("defaultSnippets" = [
@@ -132,15 +132,15 @@ mapping! {
             { "label": "a window", "body": { "${1:freeze}": { "cron": "${2:0 18 * * FRI}", "for": "${3:62h}" } } },
             { "label": "a file", "body": { "${1:company}": { "file": "${2:holidays.ics}" } } },
         ]))]
-        calendars: Option<BTreeMap<Name, Calendar>> => Calendars,
+        calendars: Option<BTreeMap<Name, CalendarShape>> => Calendars,
         /// What holds for every entry that does not say otherwise.
-        defaults: Policies => Defaults,
+        defaults: PoliciesShape => Defaults,
         /// The entries by name.
         #[schemars(extend("defaultSnippets" = [{
             "label": "an entry",
             "body": { "${1:nightly-report}": { "stack": "${2:uid}", "job": "${3:uid}", "cron": "${4:30 1 * * *}" } },
         }]))]
-        jobs: Option<BTreeMap<Name, Entry>> => Jobs,
+        jobs: Option<BTreeMap<Name, EntryShape>> => Jobs,
     }
 }
 
@@ -149,7 +149,7 @@ mapping! {
 
     /// One API token with a quota of its own.
     #[schemars(extend("required" = ["token"]))]
-    struct Account {
+    struct AccountShape = "Account" {
         /// The base of the API's paths.
         #[schemars(
             url,
@@ -159,12 +159,12 @@ mapping! {
         url: String => Url,
         /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never
         /// the token itself.
-        token: Token => Token,
+        token: TokenShape => Token,
         /// How long one request may take: 5 minutes at most.
         #[schemars(extend("default" = written(DEFAULT_TIMEOUT), "examples" = ["10s", "30s", "1m"]))]
         timeout: Positive => Timeout,
         /// What is believed of the quota until an answer's headers say otherwise.
-        quota: Quota => Quota,
+        quota: QuotaShape => Quota,
         /// Where several daemons share a journal: accounts of one shard are led by one of them, and
         /// other shards by others. Without it, an account belongs to the shard of all that name none.
         #[schemars(extend("examples" = ["east"]))]
@@ -188,7 +188,7 @@ mapping! {
         "required" = [],
         "oneOf" = [{ "required": ["credential"] }, { "required": ["env"] }, { "required": ["file"] }],
     ))]
-    struct Token {
+    struct TokenShape = "Token" {
         /// A systemd credential: `LoadCredential=NAME:PATH` in the unit.
         #[schemars(regex(pattern = r"^(?!\.{1,2}$)[^/]+$"), extend("examples" = ["cloud66-token"]))]
         credential: String => Credential,
@@ -206,7 +206,7 @@ mapping! {
 
     /// An account's quota.
     #[schemars(extend("required" = [], "type" = ["object", "null"]))]
-    struct Quota {
+    struct QuotaShape = "Quota" {
         /// Requests in one window.
         #[schemars(range(min = 1, max = 4_294_967_295_u32), extend("default" = DEFAULT_QUOTA.limit, "examples" = [3600, 3000]))]
         limit: u32 => Limit,
@@ -228,7 +228,7 @@ mapping! {
         "required" = ["stack", "job"],
         "oneOf" = [{ "required": ["cron"] }, { "required": ["after"] }],
     ))]
-    struct Entry {
+    struct EntryShape = "Entry" {
         /// The uid of the stack.
         stack: Uid => Stack,
         /// The uid of the job.
@@ -240,14 +240,14 @@ mapping! {
         /// Instead of `cron`: due when the action of this entry has ended with success, or as `on`
         /// says. Its occurrences have the scheduled instants of that entry.
         #[schemars(extend("examples" = ["nightly-report", { "entry": "nightly-report", "on": "failure" }]))]
-        after: After => After,
+        after: AfterShape => After,
         #[schemars(flatten)]
-        policies: Policies,
+        policies: PoliciesShape,
     }
 
     /// How entries behave.
     #[schemars(extend("required" = [], "type" = ["object", "null"]))]
-    struct Policies {
+    struct PoliciesShape = "Policies" {
         /// The time zone in which the expressions are read. The file's where none is named.
         timezone: Timezone => Timezone,
         /// One string, sent as `job_args` exactly as written.
@@ -288,7 +288,7 @@ mapping! {
         paused: bool => Paused,
         /// Run the action again when it ended without success. `follow` needed.
         #[schemars(extend("examples" = [{ "times": 2, "after": "10m" }]))]
-        retry: Retry => Retry,
+        retry: RetryShape => Retry,
         /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
         #[schemars(extend("default" = StackState::default().word()))]
         stack_state: StackState => StackState,
@@ -298,13 +298,13 @@ mapping! {
         /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is
         /// missed, rejected or unknown. As healthchecks.io and what is like it have it.
         #[schemars(extend("examples" = ["https://hc-ping.com/your-uuid"]))]
-        ping: Address => Ping,
+        ping: AddressShape => Ping,
         /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one
         /// of them is skipped. An empty list is none.
         not_on: CalendarNames => NotOn,
         /// How long an action takes when all is well. `action.quick` tells when one ends sooner,
         /// `action.slow` while one runs longer; nothing is stopped. `follow` is needed.
-        expect: Expect => Expect,
+        expect: ExpectShape => Expect,
     }
 }
 
@@ -316,7 +316,7 @@ mapping! {
         "required" = [],
         "anyOf" = [{ "required": ["at_least"] }, { "required": ["within"] }],
     ))]
-    struct Expect {
+    struct ExpectShape = "Expect" {
         /// One that ends sooner has done less than it should.
         #[schemars(extend("examples" = ["10s"]))]
         at_least: Positive => AtLeast,
@@ -335,7 +335,7 @@ mapping! {
         "required" = [],
         "oneOf" = [{ "required": ["dates"] }, { "required": ["cron", "for"] }, { "required": ["file"] }],
     ))]
-    struct Calendar {
+    struct CalendarShape = "Calendar" {
         /// Days and ranges of days, whole ones in the zone of each entry: one, or a list.
         dates: Dates => Dates,
         /// When a window opens: one expression in quotes, or a list of them.
@@ -361,7 +361,7 @@ mapping! {
 
     /// How often, and when, an action that ended without success is run again.
     #[schemars(extend("required" = ["times"]))]
-    struct Retry {
+    struct RetryShape = "Retry" {
         /// Repetitions at most. 0 switches off what the defaults have.
         #[schemars(range(min = 0, max = MOST_TIMES), extend("examples" = [2]))]
         times: u32 => Times,
@@ -376,7 +376,7 @@ mapping! {
 
     /// A wait that grows.
     #[schemars(extend("required" = ["first"]))]
-    struct Backoff {
+    struct BackoffShape = "Backoff" {
         /// Before the first repetition.
         first: Positive => First,
         /// Each further wait is so many times as long as the one before.
@@ -392,7 +392,7 @@ mapping! {
 
     /// The entry that another one follows, and which of its ends.
     #[schemars(extend("required" = ["entry"]))]
-    struct Ended {
+    struct EndedShape = "Ended" {
         /// The name of the entry.
         #[schemars(extend("examples" = ["nightly-report"]))]
         entry: Name => Entry,
@@ -407,10 +407,10 @@ mapping! {
 
     /// Who is told, by a webhook.
     #[schemars(extend("required" = ["webhook"]))]
-    struct Receiver {
+    struct ReceiverShape = "Receiver" {
         /// The address that is posted to, or where it is kept.
         #[schemars(extend("examples" = [{ "credential": "ops-webhook" }]))]
-        webhook: Address => Webhook,
+        webhook: AddressShape => Webhook,
         /// What is posted.
         #[schemars(extend("default" = Format::default().word()))]
         format: Format => Format,
@@ -429,28 +429,28 @@ mapping! {
 #[expect(dead_code, reason = "the shape is described, never filled")]
 enum Wait {
     Fixed(Positive),
-    Growing(Backoff),
+    Growing(BackoffShape),
 }
 
 /// The entry that another one follows, by its name, or with which of its ends.
 #[derive(JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, rename = "After")]
 #[expect(dead_code, reason = "the shape is described, never filled")]
-enum After {
+enum AfterShape {
     Success(Name),
-    On(Ended),
+    On(EndedShape),
 }
 
 /// An address, or the place that keeps it as a token is kept.
 #[derive(JsonSchema)]
-#[schemars(untagged)]
+#[schemars(untagged, rename = "Address")]
 #[expect(dead_code, reason = "the shape is described, never filled")]
-enum Address {
+enum AddressShape {
     Written(
         #[schemars(url, regex(pattern = "^https?://."), extend("examples" = ["https://hc-ping.com/your-uuid"]))]
         String,
     ),
-    Kept(Token),
+    Kept(TokenShape),
 }
 
 /// One trigger, or a list of them.

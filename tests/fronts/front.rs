@@ -110,7 +110,17 @@ impl Front {
 
     /// Stops the front at once, with whatever is on its way through it, and starts it again.
     pub fn restart(&mut self) {
+        self.stop();
+        self.run();
+    }
+
+    /// Stops the front at once, with whatever is on its way through it.
+    pub fn stop(&mut self) {
         terminate(&mut self.process);
+    }
+
+    /// Starts the front again after a stop.
+    pub fn run(&mut self) {
         self.process = run(self.kind, self.directory.path(), self.port, self.origin);
     }
 

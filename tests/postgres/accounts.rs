@@ -1,6 +1,6 @@
 //! Accounts in shards, each led by itself: members share them, and take over from one that dies.
 
-use stackcron::journal::postgres::{Address, Member, members};
+use stackcron::journal::postgres::{Member, PostgresAddress, members};
 
 use super::*;
 
@@ -35,7 +35,7 @@ fn machine(scene: &Scene) -> Place {
 
 /// Waits until the living members lead as many shards as these, the most first.
 fn shares(scene: &Scene, wanted: &[usize]) {
-    let address: Address = scene.server.url(&scene.database).parse().expect("an address");
+    let address: PostgresAddress = scene.server.url(&scene.database).parse().expect("an address");
     crate::common::until(&format!("as many shards as {wanted:?} each"), || {
         // It blocks, and in a thread of the runtime's that is not allowed.
         let all = std::thread::scope(|scope| scope.spawn(|| members(&address)).join().expect("a thread"));

@@ -14,7 +14,7 @@ use crate::common::postgres::Server;
 use crate::common::{MACHINE, PATIENCE, sandbox, schedule};
 use jiff::Timestamp;
 use rustix::process::Signal;
-use stackcron::journal::postgres::Address;
+use stackcron::journal::postgres::PostgresAddress;
 use stackcron::journal::{Record, State};
 use stackcron::sandbox::{Endpoint, Ledger, Sandbox};
 
@@ -26,8 +26,8 @@ const ENTRIES: usize = 10;
 /// Milliseconds from one fault of a leader to the next.
 const FAULTS: std::ops::Range<u64> = 4000..9000;
 
-/// Milliseconds for which a leader is stopped. The shortest end before its lease does; the next
-/// fault ends the longest.
+/// Milliseconds for which a leader is stopped. The shortest end before its lease does, and the
+/// longest shortly before the next fault.
 const STOPS: std::ops::Range<u64> = 1000..9000;
 
 /// Longest time between two requests: another member leads within 3 s, the next second follows
@@ -38,9 +38,17 @@ const LONGEST_GAP: Duration = Duration::from_secs(5);
 /// occurrence is sent after all. It does not fill a gap.
 const CATCHES_UP: Duration = Duration::from_secs(5);
 
-/// Milliseconds from a fault of the leader to the due instant of what it was just sending: it may
-/// stay unknown, because the answers are not written yet.
+/// A member that is stopped is back this long before the next fault at the latest, so that what it
+/// had not come to is not being sent at the very moment of that fault.
+const BACK_BEFORE: Duration = Duration::from_secs(1);
+
+/// Milliseconds from a fault of the leader to the instant at which what it was just sending left.
+/// What has started may stay unknown, because its answer is not written yet.
 const BEING_SENT: std::ops::RangeInclusive<i64> = -2000..=0;
+
+/// Milliseconds from a fault of the leader to the beginning of a batch that was cut in two by the
+/// fault: of what has not left, nobody can tell either.
+const BEING_CUT: std::ops::RangeInclusive<i64> = -500..=0;
 
 /// An occurrence, as a request names it in its arguments.
 type Named = (String, i64);
@@ -94,15 +102,15 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
         {
             machines.iter_mut().for_each(Machine::recover);
             let (kill, stopped) = (random.bool(), Duration::from_millis(random.u64(STOPS)));
+            next = Instant::now() + Duration::from_millis(random.u64(FAULTS));
             if kill {
                 machines[leads].is_killed();
                 kills.push(Timestamp::now());
             } else {
                 machines[leads].daemon.signal(Signal::STOP);
-                machines[leads].until = Some(Instant::now() + stopped);
+                machines[leads].until = Some((Instant::now() + stopped).min(next - BACK_BEFORE));
                 stops.push(Timestamp::now());
             }
-            next = Instant::now() + Duration::from_millis(random.u64(FAULTS));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -112,7 +120,7 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
     }
     // The doubts end two minutes later, and meanwhile next to nothing is done.
     drop(all);
-    let address: Address = server.url(&database).parse().expect("an address");
+    let address: PostgresAddress = server.url(&database).parse().expect("an address");
     everything_settles(&address).await;
     let log = stop(&mut machines);
     let (rows, ledger) = (rows(&address), sandbox.ledger());
@@ -125,8 +133,10 @@ async fn entries_of_every_second_go_on_within_five_seconds_of_each_fault_of_thei
     let ran = has_run(&ledger);
     let unsent =
         rows.iter().filter(|row| row.state == State::Unknown && !ran.contains(&name_of(row))).count();
+    let latest = rows.iter().filter_map(|row| row.lateness_ms).max().unwrap_or_default();
     say(&format!(
         "{} occurrences, {} actions, {unknown} in doubt for good, {unsent} of which have not run; {} kills and {} stops of the leader, {} terms; \
+         the latest was sent {latest} ms late; \
          the longest gaps between two requests: {:?}",
         rows.len(),
         ledger.started().count(),
@@ -144,9 +154,11 @@ fn is_removed(row: &Record) -> bool {
     row.state == State::Skipped && row.reason.as_deref() == Some("removed")
 }
 
-/// Whether the leader was sending what is due then, and had not told of it, when a fault came.
-fn was_being_sent(due: Timestamp, faults: &[Timestamp]) -> bool {
-    faults.iter().any(|fault| BEING_SENT.contains(&(due.as_millisecond() - fault.as_millisecond())))
+/// Whether the leader was sending an occurrence, and had not told of it, when a fault came.
+fn was_being_sent(row: &Record, has_started: bool, faults: &[Timestamp]) -> bool {
+    let sent_at = row.sent_at.unwrap_or(row.key.scheduled_at());
+    let moment = if has_started { BEING_SENT } else { BEING_CUT };
+    faults.iter().any(|fault| moment.contains(&(sent_at.as_millisecond() - fault.as_millisecond())))
 }
 
 fn name_of(row: &Record) -> Named {
@@ -192,7 +204,7 @@ fn broken(rows: &[Record], ledger: &Ledger, faults: &[Timestamp]) -> Vec<String>
                 wrong.push(format!("{row:?} has another's action, and not {started:?}"));
             }
             State::Started | State::Finished | State::Failed => {}
-            State::Unknown if was_being_sent(row.key.scheduled_at(), faults) => {}
+            State::Unknown if was_being_sent(row, !started.is_empty(), faults) => {}
             _ => wrong.push(format!("lost: {row:?}")),
         }
     }

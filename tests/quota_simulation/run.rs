@@ -14,7 +14,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota as Rate, RateLimiter};
 use stackcron::clock::Mono;
 use stackcron::quota::{
-    Change, Ending, Purpose, Quota, QuotaAnswer, Refusal, SavedQuota, Throttle, ThrottleWords, Ticket,
+    Ending, Purpose, Quota, QuotaAnswer, QuotaChange, Refusal, SavedQuota, Throttle, ThrottleWords, Ticket,
 };
 
 use super::scenario::{Kind, Scenario};
@@ -381,12 +381,12 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn hear(&mut self, changes: Vec<Change>) {
+    fn hear(&mut self, changes: Vec<QuotaChange>) {
         for change in changes {
             match change {
-                Change::Limit { .. } => {}
-                Change::Exhausted { .. } => self.report.exhausted += 1,
-                Change::Restored { .. } => self.report.restored += 1,
+                QuotaChange::Limit { .. } => {}
+                QuotaChange::Exhausted { .. } => self.report.exhausted += 1,
+                QuotaChange::Restored { .. } => self.report.restored += 1,
             }
         }
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use stackcron::sandbox::{Delivery, Reply, SandboxAnswer};
+use stackcron::sandbox::{SandboxAnswer, SandboxDelivery, SandboxReply};
 
 use super::*;
 
 /// One run_now under a fault: the answer, and how many actions it started.
-fn run(fault: &str) -> (Reply, usize) {
+fn run(fault: &str) -> (SandboxReply, usize) {
     let mut state = state(&settings(&[fault]));
     let reply = post(&mut state, RUN, noon());
     assert_eq!(state.ledger().requests[0].faults, [fault], "the ledger names the fault");
@@ -128,11 +128,11 @@ fn quota_headers_can_be_absent_or_odd() {
 #[test]
 fn what_the_wire_is_to_do_is_part_of_the_answer() {
     for (fault, delivery, started) in [
-        ("close-before", Delivery::Nothing, 0),
-        ("close-after", Delivery::Nothing, 1),
-        ("reset-mid-body", Delivery::Half, 1),
-        ("endless", Delivery::Endless, 1),
-        ("drip=5ms", Delivery::Dripped(Duration::from_millis(5)), 1),
+        ("close-before", SandboxDelivery::Nothing, 0),
+        ("close-after", SandboxDelivery::Nothing, 1),
+        ("reset-mid-body", SandboxDelivery::Half, 1),
+        ("endless", SandboxDelivery::Endless, 1),
+        ("drip=5ms", SandboxDelivery::Dripped(Duration::from_millis(5)), 1),
     ] {
         let (reply, actions) = run(fault);
         assert_eq!((reply.delivery, actions), (delivery, started), "{fault}");

@@ -11,7 +11,7 @@ fn limited(limit: u32, kind: WindowKind) -> Settings {
     settings(&[]).quota(Quota { limit, window: Duration::from_secs(60), kind })
 }
 
-fn remaining(reply: &stackcron::sandbox::Reply) -> &str {
+fn remaining(reply: &stackcron::sandbox::SandboxReply) -> &str {
     reply.header("X-RateLimit-Remaining").expect("every answer tells what remains")
 }
 

@@ -10,7 +10,7 @@ use super::found::Repairable;
 use super::report::{Runs, note};
 use crate::backfill::{Gap, Item, Standing, is_under_way, standing};
 use crate::control::{
-    self, AccountStatus, ClientError, ControlAnswer, ControlAnswers, FireProgress, Question,
+    self, AccountStatus, ControlAnswer, ControlAnswers, ControlError, FireProgress, Question,
 };
 use crate::journal::{Filter, Key, Location, Record, State};
 use crate::log::visible;
@@ -51,7 +51,7 @@ enum ClaimOutcome {
     /// The occurrence is claimed, and these answers tell more.
     Claimed(ControlAnswers),
     /// The daemon has gone, and may have claimed it.
-    Lost(ClientError),
+    Lost(ControlError),
     /// Something else has claimed it.
     Known,
     /// The entry's action has not finished.
@@ -124,10 +124,10 @@ impl Steps<'_> {
             control::ask(self.places, &question).and_then(|mut answers| Ok((answers.soon()?, answers)));
         match asked {
             Ok((ControlAnswer::Claimed { .. }, answers)) => Ok(ClaimOutcome::Claimed(answers)),
-            Ok((other, _)) => Err(ClientError::Strange(format!("{other:?}")).into()),
-            Err(ClientError::Known(_)) => Ok(ClaimOutcome::Known),
-            Err(ClientError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
-            Err(error @ (ClientError::Gone | ClientError::Silent(_) | ClientError::Nobody { .. })) => {
+            Ok((other, _)) => Err(ControlError::Strange(format!("{other:?}")).into()),
+            Err(ControlError::Known(_)) => Ok(ClaimOutcome::Known),
+            Err(ControlError::Busy(message)) => Ok(ClaimOutcome::Busy(message)),
+            Err(error @ (ControlError::Gone | ControlError::Silent(_) | ControlError::Nobody { .. })) => {
                 Ok(ClaimOutcome::Lost(error))
             }
             Err(error) => Err(error.into()),

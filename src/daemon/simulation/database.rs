@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use crate::journal::postgres::tables::{Beat, Group, Id, Seen, Tables, Writer};
+use crate::journal::postgres::tables::{Beat, RunId, Seen, Tables, TermWriter, WriteGroup};
 use crate::journal::{EndedTerm, TermNumber};
 
 /// A statement is answered within this time, or its connection is given up.
@@ -30,11 +30,11 @@ pub(super) enum Client {
 /// Calls that change something, and do so even when they arrive late.
 #[derive(Clone)]
 pub(super) enum Statement {
-    Take(Seen, Id, Timestamp, Option<Timestamp>),
-    Keep(Beat, Id, Timestamp),
-    Release(TermNumber, Id),
+    Take(Seen, RunId, Timestamp, Option<Timestamp>),
+    Keep(Beat, RunId, Timestamp),
+    Release(TermNumber, RunId),
     Report(Vec<EndedTerm>),
-    Write(Writer, Box<Group>),
+    Write(TermWriter, Box<WriteGroup>),
 }
 
 /// The tables, and what is wrong with the server.

@@ -14,7 +14,7 @@ use crate::daemon::core::Claims;
 use crate::daemon::node::{FireByHand, PauseChange, Steering};
 use crate::dispatch::{Request, RequestId};
 use crate::journal::postgres::Term;
-use crate::journal::postgres::tables::{Group, Id, KnownBeat, Open, Writer};
+use crate::journal::postgres::tables::{KnownBeat, OpenedPostgres, RunId, TermWriter, WriteGroup};
 use crate::journal::store;
 use crate::journal::{
     Claim, Cursor, EndedTerm, Handover, Key, Known, Recovered, Refused, Resent, TermNumber, Transition,
@@ -90,14 +90,14 @@ pub(super) struct Disk {
 struct DatabaseSession {
     client: Client,
     number: TermNumber,
-    holder: Id,
+    holder: RunId,
     known_beat: KnownBeat,
-    open: Open,
+    open: OpenedPostgres,
 }
 
 impl DatabaseSession {
-    fn writer(&self) -> Writer {
-        Writer { number: self.number, holder: self.holder, known_beat: self.known_beat.get() }
+    fn writer(&self) -> TermWriter {
+        TermWriter { number: self.number, holder: self.holder, known_beat: self.known_beat.get() }
     }
 }
 
@@ -111,7 +111,7 @@ enum To {
     /// The time at which the group is on disk.
     File(Duration),
     /// Its own rows, what will have come of each write, and the claims that were new.
-    Database(Box<(Group, Vec<store::Written>)>, Call<Option<HashSet<Key>>>),
+    Database(Box<(WriteGroup, Vec<store::Written>)>, Call<Option<HashSet<Key>>>),
 }
 
 impl Disk {
@@ -132,7 +132,7 @@ impl Disk {
     }
 
     /// A term begins: what is written from now on is this leader's.
-    pub(super) fn leads(&mut self, client: Client, term: &Term, open: Open) {
+    pub(super) fn leads(&mut self, client: Client, term: &Term, open: OpenedPostgres) {
         let (number, holder, known_beat) = (term.number(), term.holder(), term.known_beat().clone());
         self.session = Some(DatabaseSession { client, number, holder, known_beat, open });
     }
@@ -280,7 +280,7 @@ impl Disk {
                         None
                     }
                     Went::Back(Some(Some(new))) => {
-                        let (done, mut written): (Group, Vec<store::Written>) = *asked;
+                        let (done, mut written): (WriteGroup, Vec<store::Written>) = *asked;
                         if let Some(session) = &mut self.session {
                             session.open.is_written(done, new, &writes(&group), &mut written);
                         }

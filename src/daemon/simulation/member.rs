@@ -13,7 +13,7 @@ use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
 use crate::clock::Now;
 use crate::journal::postgres::LeadershipChange;
 use crate::journal::postgres::tables::{
-    BEAT, Beat, ElectionState, Found, Id, LOOK, Next, Tables, sends_until,
+    BEAT, Beat, ElectionState, ElectionStep, Found, LOOK, RunId, Tables, sends_until,
 };
 use crate::journal::{EndedTerm, Identity, TermNumber};
 use crate::schedule::Shard;
@@ -32,8 +32,8 @@ pub(super) enum Order {
 
 pub(super) struct Member {
     number: usize,
-    id: Id,
-    former: Option<Id>,
+    id: RunId,
+    former: Option<RunId>,
     part: ElectionState,
     beat_at: Duration,
     look_at: Duration,
@@ -70,8 +70,8 @@ impl Member {
     /// that one led. `known` is up to when anybody may have sent, by what the state directory knows.
     pub(super) fn new(
         number: usize,
-        id: Id,
-        former: Option<Id>,
+        id: RunId,
+        former: Option<RunId>,
         ended: Option<EndedTerm>,
         known: Option<Timestamp>,
     ) -> Member {
@@ -215,11 +215,11 @@ impl Member {
                     let (next, notice) = self.part.consider(&found, self.former, Duration::ZERO, now.mono);
                     self.notices.extend(notice);
                     match next {
-                        Next::Wait(pause) => {
+                        ElectionStep::Wait(pause) => {
                             self.look_at = time + pause;
                             Doing::Idle
                         }
-                        Next::Take { lost_until } => {
+                        ElectionStep::Take { lost_until } => {
                             let until = sends_until(now).max(self.part.sent_until().unwrap_or(now.wall));
                             let lost_until = lost_until.map(|lost| lost.max(now.wall));
                             let taking = Taking { lost_until, until };

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::database;
 use crate::rehearsal::{Conditions, Latency, Others};
-use crate::sandbox::fault::{Effect, Fault, FaultKind, Order};
+use crate::sandbox::fault::{Fault, FaultEffect, FaultKind, FaultOrder};
 use crate::sandbox::{Deploys, Endpoint, WindowKind};
 use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
@@ -470,12 +470,12 @@ fn deploys(stack: &str, rng: &mut Rng) -> Option<Deploys> {
 
 fn fault(rng: &mut Rng) -> Fault {
     let span = |rng: &mut Rng| Duration::from_millis(rng.u64(10..20_000));
-    let effect = if rng.bool() { Effect::First } else { Effect::None };
+    let effect = if rng.bool() { FaultEffect::First } else { FaultEffect::None };
     let retry_after = [None, Some("2".to_owned()), Some("15".to_owned())][rng.usize(..3)].clone();
     let kind = match rng.u32(..21) {
         0 => FaultKind::Status(500, effect),
         1 => FaultKind::Status(504, effect),
-        2 => FaultKind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), Effect::None),
+        2 => FaultKind::Status(rng.choice([401, 404, 409, 422]).unwrap_or(404), FaultEffect::None),
         3 => FaultKind::NotImplemented,
         4 => FaultKind::Throttled(retry_after),
         5 => FaultKind::TooManyRequests(retry_after),
@@ -484,17 +484,17 @@ fn fault(rng: &mut Rng) -> Fault {
         8 => FaultKind::CloseBefore,
         9 => FaultKind::CloseAfter,
         10 => FaultKind::ResetMidBody,
-        11 => FaultKind::Slow(span(rng), Order::EffectFirst),
-        12 => FaultKind::Slow(Duration::from_millis(rng.u64(10..3500)), Order::EffectLast),
+        11 => FaultKind::Slow(span(rng), FaultOrder::EffectFirst),
+        12 => FaultKind::Slow(Duration::from_millis(rng.u64(10..3500)), FaultOrder::EffectLast),
         // A request that takes effect more than two minutes after it was sent counts as not
         // started, so that its occurrence may run twice.
-        13 => FaultKind::Slow(Duration::from_millis(rng.u64(3500..110_000)), Order::EffectLast),
+        13 => FaultKind::Slow(Duration::from_millis(rng.u64(3500..110_000)), FaultOrder::EffectLast),
         14 => FaultKind::Garbage,
         15 => FaultKind::Bare,
         16 => FaultKind::Retyped,
         17 => FaultKind::MissingFields,
         18 => FaultKind::NoHeaders,
-        19 => FaultKind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), Order::EffectLast),
+        19 => FaultKind::Slow(Duration::from_millis(rng.u64(110_000..480_000)), FaultOrder::EffectLast),
         _ => FaultKind::OddHeaders,
     };
     let on = [Some(Endpoint::RunNow), Some(Endpoint::RunNow), None][rng.usize(..3)];

@@ -175,7 +175,7 @@ mod tests {
 
     /// The truth of a world, against which a statement is held.
     #[derive(Clone, Debug)]
-    struct Truth {
+    struct EvidenceTruth {
         attempts: Vec<SampleEvidence>,
         jobs: Vec<Known>,
         /// Somebody runs other jobs of the stack with our token: so many seconds after an attempt
@@ -201,7 +201,7 @@ mod tests {
         edited: Option<i64>,
     }
 
-    impl Truth {
+    impl EvidenceTruth {
         fn attempt(&self, place: usize) -> Attempt {
             let left = self.attempts[place].left;
             let (from, until) = (at(left), at(left + SETTLES));
@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    fn truths() -> impl Strategy<Value = Truth> {
+    fn truths() -> impl Strategy<Value = EvidenceTruth> {
         let effect = proptest::option::weighted(0.5, 0..SETTLES);
         let told = (0..3usize, 0..200i64, effect, 1..400i64);
         let told = told.prop_map(|(job, left, effect, lasts)| SampleEvidence { job, left, effect, lasts });
@@ -239,12 +239,12 @@ mod tests {
             .prop_map(|(moves, at_end, learnt, edited)| Known { moves, at_end, learnt, edited });
         let people = proptest::collection::vec((0..4usize, 0..3i64), 0..4);
         (proptest::collection::vec(told, 1..5), proptest::collection::vec(known, 3), people)
-            .prop_map(|(attempts, jobs, people)| Truth { attempts, jobs, people })
+            .prop_map(|(attempts, jobs, people)| EvidenceTruth { attempts, jobs, people })
     }
 
     /// Judges a world by both witnesses, and holds each verdict against the truth. Returns how many
     /// were certain.
-    fn hold(truth: &Truth) -> Result<usize, TestCaseError> {
+    fn hold(truth: &EvidenceTruth) -> Result<usize, TestCaseError> {
         let mut last = 10;
         let mut id = || {
             last += 1;
@@ -309,8 +309,8 @@ mod tests {
     }
 
     /// One job, one attempt of second 100, and somebody who uses the token in the same second.
-    fn shared(effect: Option<i64>, moves: bool, learnt: bool) -> Truth {
-        Truth {
+    fn shared(effect: Option<i64>, moves: bool, learnt: bool) -> EvidenceTruth {
+        EvidenceTruth {
             attempts: vec![SampleEvidence { job: 0, left: 100, effect, lasts: 5 }],
             jobs: vec![Known { moves, at_end: false, learnt, edited: None }; 3],
             people: vec![(0, 0)],

@@ -32,7 +32,7 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId};
 use crate::dispatch::listing::Ahead;
 use crate::dispatch::{Dispatch, Effect, Id, log};
-use crate::journal::{Key, Resent, Watch};
+use crate::journal::{Key, Resent, ResentWatch};
 use crate::log::event::OccurrenceSurplus;
 use crate::schedule::{AccountName, StackUid};
 
@@ -47,7 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(super) struct SurplusWatch {
     stack: StackUid,
-    watch: Watch,
+    watch: ResentWatch,
     /// The action that a second attempt has started.
     first_action: ActionId,
     /// When the list is to be read.
@@ -93,7 +93,7 @@ impl SurplusWatch {
         self.told.contains(&action)
     }
 
-    fn row(&self, key: &Key, watch: Option<Watch>) -> Effect {
+    fn row(&self, key: &Key, watch: Option<ResentWatch>) -> Effect {
         let (key, stack, surplus) = (key.clone(), self.stack.clone(), self.surplus);
         Effect::Resent(Box::new(Resent { key, stack, surplus, watch }))
     }
@@ -143,7 +143,7 @@ impl Dispatch {
         };
         let from = pending.history.surplus_from.map_or(from, |first| first.min(from));
         pending.history.surplus_from = Some(from);
-        let watch = Watch { account: doubt.account.clone(), from, first_action: None, until: None };
+        let watch = ResentWatch { account: doubt.account.clone(), from, first_action: None, until: None };
         let (key, stack) = (pending.key(), doubt.stack.clone());
         effects.push(Effect::Resent(Box::new(Resent { key, stack, surplus: None, watch: Some(watch) })));
     }
@@ -165,7 +165,7 @@ impl Dispatch {
         let until = now.wall.checked_add(last).ok();
         let account = pending.entry.account.name.clone();
         let (key, stack) = (pending.key(), pending.entry.stack.clone());
-        let watch = Watch { account, from, first_action: Some(first_action), until };
+        let watch = ResentWatch { account, from, first_action: Some(first_action), until };
         let at = now.mono + first;
         self.watches(key, stack, watch, first_action, (at, false), effects);
     }
@@ -174,7 +174,7 @@ impl Dispatch {
         &mut self,
         key: Key,
         stack: StackUid,
-        watch: Watch,
+        watch: ResentWatch,
         first_action: ActionId,
         (at, is_last): (Mono, bool),
         effects: &mut Vec<Effect>,

@@ -41,7 +41,7 @@ const DRIVERS_IDLE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// A database, with all that is needed to enter it.
 #[derive(Clone)]
-pub struct Address {
+pub struct PostgresAddress {
     pub(super) config: tokio_postgres::Config,
     roots: Roots,
     shown: String,
@@ -59,7 +59,7 @@ enum Roots {
 
 /// Why a text is no such address. No error repeats any of the URL: a password may be in it.
 #[derive(Debug, thiserror::Error)]
-pub enum AddressError {
+pub enum PostgresAddressError {
     /// Another scheme, or none.
     #[error("a journal's URL begins with postgres://, as in postgres://stackcron@db.example/stackcron")]
     NoUrl,
@@ -87,29 +87,30 @@ pub enum AddressError {
     Credential(std::io::Error),
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({})", self.shown)
     }
 }
 
-impl FromStr for Address {
-    type Err = AddressError;
+impl FromStr for PostgresAddress {
+    type Err = PostgresAddressError;
 
     /// Reads a URL as libpq has it. The password is its own, or else the credential's, or else
     /// `$PGPASSWORD`.
-    fn from_str(text: &str) -> Result<Address, AddressError> {
+    fn from_str(text: &str) -> Result<PostgresAddress, PostgresAddressError> {
         let (url, own) = without_own_keys(text)?;
-        let mut config: tokio_postgres::Config =
-            url.parse().map_err(|error: tokio_postgres::Error| AddressError::Malformed(told(&error)))?;
+        let mut config: tokio_postgres::Config = url
+            .parse()
+            .map_err(|error: tokio_postgres::Error| PostgresAddressError::Malformed(told(&error)))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(AddressError::Malformed("it names no host".to_owned()));
+            return Err(PostgresAddressError::Malformed("it names no host".to_owned()));
         }
         if config.get_password().is_none()
             && let Some(password) = password()?
@@ -129,13 +130,13 @@ impl FromStr for Address {
         let shown = shown(&config);
         let tls = tls(own.roots.as_deref())?;
         let roots = own.roots.map_or(Roots::Platform(tls), Roots::File);
-        Ok(Address { config, roots, shown })
+        Ok(PostgresAddress { config, roots, shown })
     }
 }
 
-impl Address {
+impl PostgresAddress {
     /// Returns the TLS settings for a connection that is made now.
-    pub(super) fn tls(&self) -> Result<MakeRustlsConnect, AddressError> {
+    pub(super) fn tls(&self) -> Result<MakeRustlsConnect, PostgresAddressError> {
         match &self.roots {
             Roots::Platform(tls) => Ok(tls.clone()),
             Roots::File(path) => tls(Some(path)),
@@ -172,9 +173,9 @@ struct OwnSettings {
 
 /// Takes this program's own keys out of a URL. In every mode a certificate is either verified
 /// together with its name, or not asked for.
-fn without_own_keys(text: &str) -> Result<(String, OwnSettings), AddressError> {
+fn without_own_keys(text: &str) -> Result<(String, OwnSettings), PostgresAddressError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
-        return Err(AddressError::NoUrl);
+        return Err(PostgresAddressError::NoUrl);
     }
     let mut own = OwnSettings::default();
     let Some((place, query)) = text.split_once('?') else {
@@ -188,7 +189,7 @@ fn without_own_keys(text: &str) -> Result<(String, OwnSettings), AddressError> {
                     "disable" => SslMode::Disable,
                     "allow" | "prefer" => SslMode::Prefer,
                     "require" | "verify-ca" | "verify-full" => SslMode::Require,
-                    _ => return Err(AddressError::SslMode),
+                    _ => return Err(PostgresAddressError::SslMode),
                 });
             }
             Some(("sslrootcert", path)) => {
@@ -212,7 +213,7 @@ fn told(error: &tokio_postgres::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-fn password() -> Result<Option<Vec<u8>>, AddressError> {
+fn password() -> Result<Option<Vec<u8>>, PostgresAddressError> {
     if let Some(directory) = std::env::var_os("CREDENTIALS_DIRECTORY") {
         match std::fs::read(Path::new(&directory).join(CREDENTIAL)) {
             Ok(mut password) => {
@@ -222,7 +223,7 @@ fn password() -> Result<Option<Vec<u8>>, AddressError> {
                 return Ok(Some(password));
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(AddressError::Credential(error)),
+            Err(error) => return Err(PostgresAddressError::Credential(error)),
         }
     }
     Ok(std::env::var("PGPASSWORD").ok().filter(|text| !text.is_empty()).map(String::into_bytes))
@@ -238,15 +239,15 @@ fn is_local(config: &tokio_postgres::Config) -> bool {
     }) && config.get_hostaddrs().iter().all(std::net::IpAddr::is_loopback)
 }
 
-fn tls(roots: Option<&Path>) -> Result<MakeRustlsConnect, AddressError> {
-    let error = |error: rustls::Error| AddressError::Tls(error.to_string());
+fn tls(roots: Option<&Path>) -> Result<MakeRustlsConnect, PostgresAddressError> {
+    let error = |error: rustls::Error| PostgresAddressError::Tls(error.to_string());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(error)?;
     let config = match roots {
         None => builder.with_platform_verifier().map_err(error)?.with_no_client_auth(),
         Some(path) => {
-            let unusable = |detail: String| AddressError::Roots { path: path.to_owned(), detail };
+            let unusable = |detail: String| PostgresAddressError::Roots { path: path.to_owned(), detail };
             let mut store = RootCertStore::empty();
             let certificates =
                 CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))?;
@@ -286,7 +287,7 @@ fn shown(config: &tokio_postgres::Config) -> String {
 mod tests {
     use super::*;
 
-    fn address(url: &str) -> Address {
+    fn address(url: &str) -> PostgresAddress {
         url.parse().unwrap_or_else(|error| panic!("{url}: {error}"))
     }
 
@@ -350,7 +351,7 @@ mod tests {
             "s3cret",
             "postgres://",
         ] {
-            let error = url.parse::<Address>().expect_err(url);
+            let error = url.parse::<PostgresAddress>().expect_err(url);
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{url}: {error}");
         }
     }

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row, RowStream};
 
 use super::super::JournalError;
-use super::Address;
+use super::PostgresAddress;
 
 /// A connection is made within this time. Over a slow line that takes some six round trips.
 pub(super) const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ const SESSION: &str = "
 
 /// Connects. What arrives on the connection is taken in by a task of the runtime that this is
 /// called in.
-pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
+pub(super) async fn connect(address: &PostgresAddress) -> Result<Client, JournalError> {
     let tls = address.tls().map_err(|error| JournalError::Unreachable {
         address: address.to_string(),
         detail: error.to_string(),
@@ -69,7 +69,7 @@ pub(super) async fn connect(address: &Address) -> Result<Client, JournalError> {
 
 /// Waits for something that takes several answers, for a bounded time.
 pub(super) async fn within<T>(
-    address: &Address,
+    address: &PostgresAddress,
     span: Duration,
     doing: impl Future<Output = Result<T, JournalError>>,
 ) -> Result<T, JournalError> {
@@ -87,7 +87,7 @@ pub(super) struct Session {
 
 impl Session {
     /// The one of this connection.
-    pub(super) async fn of(client: &Client, address: &Address) -> Result<Session, JournalError> {
+    pub(super) async fn of(client: &Client, address: &PostgresAddress) -> Result<Session, JournalError> {
         let rows = answered(address, client.query_typed(OWN, &[])).await?;
         let session = rows.first().map(|row| Session { pid: row.get(0), started: row.get(1) });
         session.ok_or_else(|| silent(address, ANSWERED_WITHIN))
@@ -95,7 +95,7 @@ impl Session {
 
     /// Ends it, if it lives, and waits until it does not: what it was told and has not come to,
     /// perhaps because it has not reached the server yet, is not done any more.
-    pub(super) async fn end(&self, client: &Client, address: &Address) -> Result<(), JournalError> {
+    pub(super) async fn end(&self, client: &Client, address: &PostgresAddress) -> Result<(), JournalError> {
         let ending = async {
             while answered(address, client.query_opt(END, &[&self.pid, &self.started])).await?.is_some() {
                 sleep(LOOK_AGAIN).await;
@@ -118,7 +118,7 @@ const END: &str = "
 
 /// Waits for an answer, for a bounded time.
 pub(super) async fn answered<T>(
-    address: &Address,
+    address: &PostgresAddress,
     answer: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, JournalError> {
     match timeout(ANSWERED_WITHIN, answer).await {
@@ -130,13 +130,13 @@ pub(super) async fn answered<T>(
 /// Waits for the answers to what was sent together: each for a bounded time after the one before
 /// it.
 pub(super) struct Answers<'a> {
-    address: &'a Address,
+    address: &'a PostgresAddress,
     each_within: Duration,
     last: Cell<Instant>,
 }
 
 impl<'a> Answers<'a> {
-    pub(super) fn from_now(address: &'a Address, each_within: Duration) -> Answers<'a> {
+    pub(super) fn from_now(address: &'a PostgresAddress, each_within: Duration) -> Answers<'a> {
         Answers { address, each_within, last: Cell::new(Instant::now()) }
     }
 
@@ -176,7 +176,7 @@ impl Answers<'_> {
     }
 }
 
-pub(super) fn silent(address: &Address, span: Duration) -> JournalError {
+pub(super) fn silent(address: &PostgresAddress, span: Duration) -> JournalError {
     let detail = format!("no answer within {} s", span.as_secs());
     JournalError::Unreachable { address: address.to_string(), detail }
 }
@@ -188,7 +188,7 @@ const PASSWORD: &str = "give the password as the credential `journal-password` o
 const OF_VALUES: [&str; 3] = ["22", "23", "54"];
 
 /// Returns the meaning of a failure, with the server's own words.
-pub(super) fn failure(address: &Address, error: &Error) -> JournalError {
+pub(super) fn failure(address: &PostgresAddress, error: &Error) -> JournalError {
     let address = address.to_string();
     let Some(told) = error.as_db_error() else {
         let mut detail = error.to_string();

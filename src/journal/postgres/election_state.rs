@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::super::{EndedTerm, Identity, SendPermit, TermNumber};
-use super::identity::Id;
-use super::lease::{Act, EXPIRES, KnownBeat, LOOK, Seen, VALID, Watch};
+use super::identity::RunId;
+use super::lease::{EXPIRES, KnownBeat, LOOK, LeaseWatch, Seen, StandbyAct, VALID};
 use super::term::{LeadershipChange, Term};
 use crate::clock::{Mono, Now};
 use crate::schedule::Shard;
@@ -23,7 +23,7 @@ const RESTS: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) seen: Seen,
-    pub(crate) holder: Option<Id>,
+    pub(crate) holder: Option<RunId>,
     pub(crate) name: Option<String>,
     /// As far as the database knows, nothing that was due after this instant has been sent.
     pub(crate) sends_until: Option<Timestamp>,
@@ -41,7 +41,7 @@ pub(crate) struct Beat {
 
 /// The next step of a member towards a lease that it does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum ElectionStep {
     /// Look again after so long.
     Wait(Duration),
     /// Take it, if it is still as it was found.
@@ -54,7 +54,7 @@ pub(crate) struct ElectionState {
     /// another's.
     has_led: bool,
     role: Role,
-    watch: Watch,
+    watch: LeaseWatch,
     /// The time since which the lease is free.
     free_since: Option<Mono>,
     /// The member takes the lease no earlier than this.
@@ -70,7 +70,7 @@ pub(crate) struct ElectionState {
 
 /// Role of a member in a shard.
 enum Role {
-    StandsBy { leader: Option<Id> },
+    StandsBy { leader: Option<RunId> },
     Leads(TermNumber, SendPermit, Beats),
 }
 
@@ -87,7 +87,7 @@ impl ElectionState {
         ElectionState {
             has_led: false,
             role: Role::StandsBy { leader: None },
-            watch: Watch::default(),
+            watch: LeaseWatch::default(),
             free_since: None,
             rests_until: Mono::ZERO,
             older_since: None,
@@ -133,10 +133,10 @@ impl ElectionState {
     pub(crate) fn consider(
         &mut self,
         found: &Found,
-        former: Option<Id>,
+        former: Option<RunId>,
         hesitates: Duration,
         mono: Mono,
-    ) -> (Next, Option<LeadershipChange>) {
+    ) -> (ElectionStep, Option<LeadershipChange>) {
         // A database that has come less far than was seen has lost what lies between. That may have
         // been sent.
         let lost_until = self.sent_until.filter(|&until| found.sends_until.is_none_or(|found| found < until));
@@ -146,20 +146,20 @@ impl ElectionState {
         self.older_since = lost_until.and(self.older_since).or(lost_until.map(|_| mono));
         let settles = self.older_since.is_some_and(|since| mono.saturating_sub(since) < EXPIRES);
         if mono < self.rests_until || settles {
-            return (Next::Wait(LOOK), self.follow(found));
+            return (ElectionStep::Wait(LOOK), self.follow(found));
         }
         if !self.has_led && found.holder.is_some() && found.holder == former {
-            return (Next::Take { lost_until }, None);
+            return (ElectionStep::Take { lost_until }, None);
         }
-        if let Act::Wait(pause) = self.watch.see(found.seen, mono) {
+        if let StandbyAct::Wait(pause) = self.watch.see(found.seen, mono) {
             self.free_since = None;
-            return (Next::Wait(pause), self.follow(found));
+            return (ElectionStep::Wait(pause), self.follow(found));
         }
         let since = *self.free_since.get_or_insert(mono);
         if mono.saturating_sub(since) < hesitates {
-            return (Next::Wait(LOOK), None);
+            return (ElectionStep::Wait(LOOK), None);
         }
-        (Next::Take { lost_until }, None)
+        (ElectionStep::Take { lost_until }, None)
     }
 
     /// It was asked for then, and is this member's.
@@ -168,7 +168,7 @@ impl ElectionState {
         shard: Shard,
         found: &Found,
         number: TermNumber,
-        (holder, identity): (Id, &Identity),
+        (holder, identity): (RunId, &Identity),
         asked: Now,
     ) -> Term {
         let permit = SendPermit::none_yet();
@@ -296,7 +296,7 @@ mod tests {
     use super::*;
 
     /// Takes the lease at a second of the member's clock.
-    fn leads(tables: &mut Tables, id: Id, second: i64) -> ElectionState {
+    fn leads(tables: &mut Tables, id: RunId, second: i64) -> ElectionState {
         let mut part = ElectionState::new();
         let wall = Timestamp::from_second(second).expect("an instant");
         let asked = Now { wall, mono: Duration::from_secs(60) };
@@ -312,9 +312,9 @@ mod tests {
     #[test]
     fn a_copy_from_before_a_leader_whose_clock_is_behind_is_an_older_one() {
         let mut tables = Tables::new();
-        leads(&mut tables, Id(1), 1_000_011);
+        leads(&mut tables, RunId(1), 1_000_011);
         let copy = tables.clone();
-        let behind = leads(&mut tables, Id(2), 1_000_000);
+        let behind = leads(&mut tables, RunId(2), 1_000_000);
         assert_eq!(behind.sent_until(), tables.look().sends_until, "as the database has it");
         let mut another = ElectionState::new();
         another.may_have_sent(behind.sent_until());

@@ -18,12 +18,12 @@ use super::super::uuid::Identity;
 use super::super::{EndedTerm, JournalError, TermNumber};
 use super::balance::ShardLoad;
 use super::connection::{PREPARED_WITHIN, answered, connect, within};
-use super::election_state::{Beat, ElectionState, Found, Next, sends_until};
-use super::identity::Id;
+use super::election_state::{Beat, ElectionState, ElectionStep, Found, sends_until};
+use super::identity::RunId;
 use super::lease::{BEAT, LOOK, Seen};
 use super::sighting::Sighting;
 use super::term::{LeadershipChange, MemberEvent};
-use super::{Address, schema};
+use super::{PostgresAddress, schema};
 use crate::clock::{Mono, Now};
 use crate::schedule::{Shard, ShardName};
 
@@ -162,11 +162,11 @@ impl Candidate {
 
 /// The one in a member that knows of the leases.
 pub(super) struct Elector {
-    pub(super) address: Address,
-    pub(super) id: Id,
+    pub(super) address: PostgresAddress,
+    pub(super) id: RunId,
     pub(super) name: String,
     /// The process before this one in the same state directory: it is dead.
-    pub(super) former: Option<Id>,
+    pub(super) former: Option<RunId>,
     /// The journal that the state directory knows.
     pub(super) known: KnownJournal,
     /// The answer to a replaced journal, needed until the first connection.
@@ -188,7 +188,7 @@ pub(super) struct Elector {
 }
 
 /// The end of a connection.
-enum Ended {
+enum EndedElection {
     Left,
     Failed(JournalError),
 }
@@ -212,11 +212,11 @@ impl Elector {
                         }
                         self.serve(&client).await
                     }
-                    Err(error) => Ended::Failed(error),
+                    Err(error) => EndedElection::Failed(error),
                 },
-                Err(error) => Ended::Failed(error),
+                Err(error) => EndedElection::Failed(error),
             };
-            let Ended::Failed(error) = ended else {
+            let EndedElection::Failed(error) = ended else {
                 return;
             };
             for candidate in self.shards.values_mut() {
@@ -283,7 +283,7 @@ impl Elector {
         }
     }
 
-    async fn serve(&mut self, client: &Client) -> Ended {
+    async fn serve(&mut self, client: &Client) -> EndedElection {
         loop {
             let pause = match self.turn(client).await {
                 Ok(pause) => {
@@ -294,16 +294,16 @@ impl Elector {
                 }
                 // A server that is read-only or full is asked again on a new connection: it may be
                 // another by then.
-                Err(error) => return Ended::Failed(error),
+                Err(error) => return EndedElection::Failed(error),
             };
             tokio::select! {
                 () = sleep(pause) => {}
                 command = self.commands.recv() => {
-                    let Some(command) = command else { return Ended::Left };
+                    let Some(command) = command else { return EndedElection::Left };
                     match self.perform(Some(client), command).await {
                         Ok(AfterCommand::Done) => {}
-                        Ok(AfterCommand::Left) => return Ended::Left,
-                        Err(error) => return Ended::Failed(error),
+                        Ok(AfterCommand::Left) => return EndedElection::Left,
+                        Err(error) => return EndedElection::Failed(error),
                     }
                 }
             }
@@ -493,8 +493,8 @@ impl Elector {
         let (next, notice) = candidate.part.consider(found, self.former, hesitates, mono);
         candidate.emit(notice);
         let lost_until = match next {
-            Next::Wait(pause) => return Ok(pause),
-            Next::Take { lost_until } => lost_until,
+            ElectionStep::Wait(pause) => return Ok(pause),
+            ElectionStep::Take { lost_until } => lost_until,
         };
         let Some(identity) = self.identity.borrow().clone() else {
             return Ok(LOOK);
@@ -554,7 +554,7 @@ impl Elector {
     /// counted, and not the shards that they lead.
     fn sight(&self, found: Option<&BTreeMap<Shard, Found>>) -> ShardLoad {
         let leads = |id: &i64| {
-            let holds = |found: &&Found| !found.seen.released && found.holder == Some(Id(*id));
+            let holds = |found: &&Found| !found.seen.released && found.holder == Some(RunId(*id));
             found.map_or(0, |found| found.values().filter(holds).count())
         };
         ShardLoad {
@@ -599,7 +599,7 @@ fn found(row: &Row) -> Option<(Shard, Found)> {
     let seen = Seen { number: row.get(1), beat: row.get(2), released: row.get(3) };
     let sends_until =
         row.get::<_, Option<i64>>(5).and_then(|micros| Timestamp::from_microsecond(micros).ok());
-    let holder = row.get::<_, Option<i64>>(4).map(Id);
+    let holder = row.get::<_, Option<i64>>(4).map(RunId);
     Some((shard, Found { seen, holder, name: row.get(6), sends_until }))
 }
 

@@ -10,10 +10,10 @@ use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Write, Written};
 use super::super::{
-    Claim, Cursor, Definition, JournalError, Key, Pause, Refused, Repetition, Resent, Successor, Transition,
-    Watch,
+    Claim, Cursor, Definition, JournalError, Key, Pause, Refused, Repetition, Resent, ResentWatch, Successor,
+    Transition,
 };
-use super::Address;
+use super::PostgresAddress;
 use super::connection::{ANSWERED_WITHIN, Answers};
 use super::statements::{Statements, targets};
 use crate::schedule::{AccountName, EntryName};
@@ -118,7 +118,7 @@ const PAUSES: &str = "
 
 /// A group of writes.
 #[derive(Clone, Default)]
-pub(crate) struct Group {
+pub(crate) struct WriteGroup {
     /// Open claims that a reload has amended, as they are from now on.
     pub(super) amended: HashMap<Key, Claim>,
     /// Progress of occurrences after all steps of the group.
@@ -140,7 +140,7 @@ pub(crate) struct Group {
     pub(super) stopped: Option<Timestamp>,
 }
 
-impl Group {
+impl WriteGroup {
     /// Takes a write in, and returns its outcome. The outcome of a claim is known from the database
     /// alone.
     pub(super) fn take(
@@ -230,7 +230,7 @@ impl Group {
     pub(super) async fn send(
         &self,
         client: &Client,
-        address: &Address,
+        address: &PostgresAddress,
         number: i64,
         statements: &Statements,
     ) -> Result<HashSet<(String, i64, i32)>, JournalError> {
@@ -385,7 +385,7 @@ impl Group {
         let (instants, entries, passes) = columns(self.resent.keys());
         let stacks: Vec<&str> = all().map(|resent| resent.stack.as_str()).collect();
         let surplus: Vec<Option<i64>> = all().map(|resent| resent.surplus.map(u64::cast_signed)).collect();
-        let watches: Vec<Option<String>> = all().map(|r| r.watch.as_ref().map(Watch::saved)).collect();
+        let watches: Vec<Option<String>> = all().map(|r| r.watch.as_ref().map(ResentWatch::saved)).collect();
         let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
             (&number, Type::INT8),
             (&instants, Type::INT8_ARRAY),

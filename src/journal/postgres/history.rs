@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 
 use super::super::{Definition, Filter, ForceSpan, InForce, JournalError, Key, Record, link};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
-use super::{Address, rows, schema};
+use super::{PostgresAddress, rows, schema};
 use crate::schedule::EntryName;
 
 /// Rows that are asked for at once: a long history costs no memory.
@@ -45,7 +45,7 @@ pub(super) const ROWS: &str = "
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
 pub fn read_history(
-    address: &Address,
+    address: &PostgresAddress,
     filter: &Filter,
     mut each: impl FnMut(Record) -> ControlFlow<()>,
 ) -> Result<(), JournalError> {
@@ -73,7 +73,7 @@ pub fn read_history(
 ///
 /// # Errors
 /// As [`read_history`].
-pub fn planned_until(address: &Address) -> Result<Option<Timestamp>, JournalError> {
+pub fn planned_until(address: &PostgresAddress) -> Result<Option<Timestamp>, JournalError> {
     const LEAST: &str = "SELECT min(cursor) FROM stackcron.shard";
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
@@ -88,7 +88,7 @@ pub fn planned_until(address: &Address) -> Result<Option<Timestamp>, JournalErro
 ///
 /// # Errors
 /// As [`read_history`].
-pub fn read_in_force(address: &Address, entry: Option<&EntryName>) -> Result<InForce, JournalError> {
+pub fn read_in_force(address: &PostgresAddress, entry: Option<&EntryName>) -> Result<InForce, JournalError> {
     const SPANS: &str = "
         SELECT entry, since, until, definition FROM stackcron.in_force
         WHERE ($1::text IS NULL OR entry = $1) AND (until IS NULL OR until > since) ORDER BY 1, 2";
@@ -126,7 +126,7 @@ pub fn read_in_force(address: &Address, entry: Option<&EntryName>) -> Result<InF
 
 async fn read(
     client: &mut Client,
-    address: &Address,
+    address: &PostgresAddress,
     filter: &Filter,
     portions: &SyncSender<Vec<Record>>,
 ) -> Result<(), JournalError> {

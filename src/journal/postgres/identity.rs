@@ -16,11 +16,11 @@ const FILE: &str = "member.id";
 
 /// One run of a daemon, by a number that no other has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Id(pub(crate) i64);
+pub(crate) struct RunId(pub(crate) i64);
 
 /// Takes a new identity, and returns the one that the process before had in this directory. Asks that the directory is
 /// locked.
-pub(super) fn renew(directory: &Path) -> io::Result<(Id, Option<Id>)> {
+pub(super) fn renew(directory: &Path) -> io::Result<(RunId, Option<RunId>)> {
     let mut options = OpenOptions::new();
     let file =
         options.read(true).write(true).create(true).truncate(false).mode(0o640).open(directory.join(FILE))?;
@@ -28,7 +28,7 @@ pub(super) fn renew(directory: &Path) -> io::Result<(Id, Option<Id>)> {
     let mut text = [0; 256];
     let read = file.read_at(&mut text, 0)?;
     let former = parse(&String::from_utf8_lossy(&text[..read]), &place);
-    let id = Id(fastrand::i64(1..i64::MAX));
+    let id = RunId(fastrand::i64(1..i64::MAX));
     let text = format!("{place} {:020}\n", id.0);
     file.write_all_at(text.as_bytes(), 0)?;
     file.set_len(text.len() as u64)?;
@@ -41,13 +41,13 @@ fn place(file: &File) -> io::Result<String> {
     Ok(format!("{} {}:{}", boot(), metadata.dev(), metadata.ino()))
 }
 
-fn parse(text: &str, place: &str) -> Option<Id> {
+fn parse(text: &str, place: &str) -> Option<RunId> {
     let (former, id) = text.strip_suffix('\n')?.rsplit_once(' ')?;
     // Without the id of the boot no former identity is believed.
     if former != place || place.starts_with(' ') {
         return None;
     }
-    id.parse().ok().map(Id)
+    id.parse().ok().map(RunId)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use super::super::{HOUR, JournalError, Key, LastEnds, Lately, Pause, Record, State};
 use super::connection::{ANSWERED_WITHIN, answered, connect, failure, within};
 use super::history::{ROWS, record};
-use super::{Address, rows, schema};
+use super::{PostgresAddress, rows, schema};
 use crate::schedule::EntryName;
 
 /// An occurrence that was sent later than this after it was due counts as late.
@@ -31,7 +31,7 @@ const NOTABLE: [State; 4] = [State::Failed, State::Rejected, State::Missed, Stat
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
 pub fn read_lately(
-    address: &Address,
+    address: &PostgresAddress,
     since: Timestamp,
     until: Timestamp,
     most: usize,
@@ -76,7 +76,7 @@ pub fn read_lately(
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
-pub fn read_pauses(address: &Address) -> Result<Vec<(EntryName, Pause)>, JournalError> {
+pub fn read_pauses(address: &PostgresAddress) -> Result<Vec<(EntryName, Pause)>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
         within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
@@ -93,7 +93,7 @@ pub fn read_pauses(address: &Address) -> Result<Vec<(EntryName, Pause)>, Journal
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
-pub fn last_ends(address: &Address) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
+pub fn last_ends(address: &PostgresAddress) -> Result<Vec<(EntryName, LastEnds)>, JournalError> {
     const LAST: &str = "
         SELECT entry, max(scheduled_at + finished), max(scheduled_at + finished) FILTER (WHERE success)
         FROM stackcron.settled WHERE finished IS NOT NULL GROUP BY entry";
@@ -118,7 +118,7 @@ pub fn last_ends(address: &Address) -> Result<Vec<(EntryName, LastEnds)>, Journa
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
-pub fn read_records(address: &Address, keys: &[Key]) -> Result<Vec<Option<Record>>, JournalError> {
+pub fn read_records(address: &PostgresAddress, keys: &[Key]) -> Result<Vec<Option<Record>>, JournalError> {
     let sql = format!(
         "SELECT r.* FROM unnest($1::bigint[], $2::text[]) AS k (scheduled_at, entry)
          CROSS JOIN LATERAL ({}) AS r",

@@ -68,7 +68,7 @@ pub(crate) struct Seen {
 
 /// The next act of a stand-by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum StandbyAct {
     /// Take the lease, if it is still as it was seen.
     Take,
     /// Look again after so long.
@@ -77,24 +77,24 @@ pub(super) enum Act {
 
 /// The observations of a stand-by.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct LeaseWatch {
     since: Option<(Seen, Mono)>,
 }
 
-impl Watch {
+impl LeaseWatch {
     /// Decides by what was seen. `mono` is from after it was answered.
-    pub(super) fn see(&mut self, seen: Seen, mono: Mono) -> Act {
+    pub(super) fn see(&mut self, seen: Seen, mono: Mono) -> StandbyAct {
         if seen.released {
-            return Act::Take;
+            return StandbyAct::Take;
         }
         match self.since {
             Some((before, since)) if before == seen => match (since + EXPIRES).checked_sub(mono) {
-                None | Some(Duration::ZERO) => Act::Take,
-                Some(left) => Act::Wait(left.min(LOOK)),
+                None | Some(Duration::ZERO) => StandbyAct::Take,
+                Some(left) => StandbyAct::Wait(left.min(LOOK)),
             },
             _ => {
                 self.since = Some((seen, mono));
-                Act::Wait(LOOK)
+                StandbyAct::Wait(LOOK)
             }
         }
     }
@@ -123,17 +123,21 @@ mod tests {
 
     #[test]
     fn a_beat_that_stays_is_taken_over_and_one_that_changes_is_not() {
-        let mut watch = Watch::default();
-        assert_eq!(watch.see(seen(1), ms(0)), Act::Wait(LOOK));
-        assert_eq!(watch.see(seen(2), ms(2400)), Act::Wait(LOOK));
-        assert_eq!(watch.see(seen(2), ms(4750)), Act::Wait(ms(100)), "looks again when it would be over");
-        assert_eq!(watch.see(seen(2), ms(4850)), Act::Take);
-        let mut watch = Watch::default();
+        let mut watch = LeaseWatch::default();
+        assert_eq!(watch.see(seen(1), ms(0)), StandbyAct::Wait(LOOK));
+        assert_eq!(watch.see(seen(2), ms(2400)), StandbyAct::Wait(LOOK));
+        assert_eq!(
+            watch.see(seen(2), ms(4750)),
+            StandbyAct::Wait(ms(100)),
+            "looks again when it would be over"
+        );
+        assert_eq!(watch.see(seen(2), ms(4850)), StandbyAct::Take);
+        let mut watch = LeaseWatch::default();
         watch.see(seen(2), ms(0));
         watch.forget();
         assert_eq!(
             watch.see(seen(2), ms(9000)),
-            Act::Wait(LOOK),
+            StandbyAct::Wait(LOOK),
             "what was seen before a lost connection is no word"
         );
     }
@@ -141,7 +145,7 @@ mod tests {
     #[test]
     fn what_is_handed_over_is_taken_at_once() {
         let released = Seen { released: true, ..seen(1) };
-        assert_eq!(Watch::default().see(released, ms(0)), Act::Take);
+        assert_eq!(LeaseWatch::default().see(released, ms(0)), StandbyAct::Take);
     }
 
     proptest! {
@@ -160,7 +164,7 @@ mod tests {
                 at = asked + takes;
                 committed.push((asked, at));
             }
-            let mut watch = Watch::default();
+            let mut watch = LeaseWatch::default();
             let mut now = 0;
             for (pause, takes) in looks {
                 // The database is read some time before its answer is there.
@@ -169,7 +173,7 @@ mod tests {
                 let beats = |at| committed.iter().filter(|&&(_, committed)| committed <= at).count();
                 let beat = beats(read);
                 // The lease is taken only if it is still as it was seen.
-                if watch.see(seen(beat as i64), ms(now + ahead)) == Act::Take && beats(now) == beat {
+                if watch.see(seen(beat as i64), ms(now + ahead)) == StandbyAct::Take && beats(now) == beat {
                     let valid = committed[..beat].last().map_or(0, |(asked, _)| asked + VALID.as_millis() as u64);
                     prop_assert!(valid <= now, "taken at {now}, and the permit lasts until {valid}");
                     break;

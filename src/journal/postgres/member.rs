@@ -15,24 +15,24 @@ use super::super::directory::Lock;
 use super::super::elsewhere;
 use super::super::identity::{KnownJournal, WhenReplaced};
 use super::super::outage::Outage;
-use super::super::summary::Summary;
+use super::super::summary::JournalSummary;
 use super::super::uuid::Identity;
 use super::super::{EndedTerm, JournalError, Opened, SendPermit, SendWatermark, send_watermark};
 use super::connection::{answered, connect};
 use super::election_state::ElectionState;
 use super::elector::{Candidate, Elector, ElectorCommand, Unable};
 use super::presence::{Presence, ToldOfMembers};
-use super::rows::{self, Rows};
+use super::rows::{self, PostgresRows};
 use super::sighting::{Leadership, Sighting};
 use super::term::{LeadershipChange, MemberEvent, Profile, Term};
-use super::{Address, identity, schema};
+use super::{PostgresAddress, identity, schema};
 use crate::clock::Mono;
 use crate::schedule::{Shard, ShardName};
 
 /// A member of those that share the journal. Ends when it is dropped.
 #[derive(Debug)]
 pub struct Membership {
-    address: Address,
+    address: PostgresAddress,
     directory: PathBuf,
     _lock: Lock,
     profile: watch::Sender<Profile>,
@@ -56,7 +56,7 @@ impl Membership {
     /// When the database refuses it, or another daemon uses the state directory. One that
     /// cannot be reached is waited for.
     pub fn join(
-        address: Address,
+        address: PostgresAddress,
         directory: &Path,
         profile: Profile,
         when: WhenReplaced,
@@ -214,7 +214,7 @@ impl Membership {
 
 const LEFT_OPEN: &str = "SELECT DISTINCT shard FROM stackcron.open WHERE shard <> ''";
 
-fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
+fn left_open(address: &PostgresAddress) -> Result<Vec<Shard>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
         let rows = answered(address, client.query_typed(LEFT_OPEN, &[])).await?;
@@ -225,7 +225,7 @@ fn left_open(address: &Address) -> Result<Vec<Shard>, JournalError> {
 
 /// Returns the facts that decide whether the journal in a database may be left or entered. `None`:
 /// no journal is in it. Blocks.
-pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, JournalError> {
+pub(in super::super) fn summary(address: &PostgresAddress) -> Result<Option<JournalSummary>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
         schema::summary(&client, address).await
@@ -237,7 +237,7 @@ pub(in super::super) fn summary(address: &Address) -> Result<Option<Summary>, Jo
 pub struct ShardHandle {
     shard: Shard,
     name: String,
-    address: Address,
+    address: PostgresAddress,
     directory: PathBuf,
     commands: mpsc::UnboundedSender<ElectorCommand>,
     notices: mpsc::UnboundedReceiver<LeadershipChange>,
@@ -283,7 +283,7 @@ impl ShardHandle {
             let io = |error| JournalError::io(&directory, &error);
             let permit = term.permit.clone();
             let mark = SendWatermark::begin(&directory, &term.shard, term.number, permit).map_err(io)?;
-            let (rows, recovered) = Rows::begin(address, &term, unable)?;
+            let (rows, recovered) = PostgresRows::begin(address, &term, unable)?;
             Opened::new(rows, recovered, mark).map_err(io)
         };
         let thread = std::thread::Builder::new().name("opening".to_owned()).spawn(move || {

@@ -27,7 +27,7 @@ pub(crate) mod tables;
 mod term;
 mod transfer;
 
-pub use address::{Address, AddressError};
+pub use address::{PostgresAddress, PostgresAddressError};
 pub use history::{planned_until, read_history, read_in_force};
 pub use lately::{last_ends, read_lately, read_pauses, read_records};
 pub(super) use member::summary;

@@ -6,21 +6,21 @@ use std::collections::{HashMap, HashSet};
 use super::super::progress::Progress;
 use super::super::store::{Write, Written};
 use super::super::{Claimed, Key, Origin, Successor};
-use super::group::Group;
+use super::group::WriteGroup;
 
 /// The open occurrences and their progress, as far as they are known to be written.
 #[derive(Debug, Default)]
-pub(crate) struct Open {
+pub(crate) struct OpenedPostgres {
     rows: HashMap<Key, Progress>,
     /// Requests of people that may be claimed: the answer was lost, and the people were told that
     /// nothing is claimed.
     lost: HashSet<Key>,
 }
 
-impl Open {
+impl OpenedPostgres {
     /// Returns the open occurrences that a leader finds at the start of its term.
-    pub(super) fn found(rows: HashMap<Key, Progress>) -> Open {
-        Open { rows, lost: HashSet::new() }
+    pub(super) fn found(rows: HashMap<Key, Progress>) -> OpenedPostgres {
+        OpenedPostgres { rows, lost: HashSet::new() }
     }
 
     /// Returns the keys of moves whose occurrences are not open: they are settled, or were never
@@ -43,8 +43,8 @@ impl Open {
         &self,
         writes: &[Write<'_>],
         settled: &HashMap<Key, Progress>,
-    ) -> (Group, Vec<Written>) {
-        let mut group = Group { withdrawn: self.lost.clone(), ..Group::default() };
+    ) -> (WriteGroup, Vec<Written>) {
+        let mut group = WriteGroup { withdrawn: self.lost.clone(), ..WriteGroup::default() };
         let written = writes.iter().map(|write| group.take(write, &self.rows, settled)).collect();
         (group, written)
     }
@@ -66,7 +66,7 @@ impl Open {
     /// The group is in the database, with these claims that were not there before.
     pub(crate) fn is_written(
         &mut self,
-        group: Group,
+        group: WriteGroup,
         mut new: HashSet<Key>,
         writes: &[Write<'_>],
         written: &mut [Written],
@@ -131,7 +131,7 @@ mod tests {
         let person = || Origin::Person { args: None };
         let there = claim(person(), 1);
         let lost = [there.clone(), claim(person(), 2), claim(Origin::Schedule, 3)];
-        let mut open = Open::found(HashMap::from([(there.key, Progress::due())]));
+        let mut open = OpenedPostgres::found(HashMap::from([(there.key, Progress::due())]));
         let writes = [Write::Claim(Some(Timestamp::UNIX_EPOCH.into()), &lost)];
         open.is_lost(&writes);
         let (group, mut written) = open.group(&[], &HashMap::new());

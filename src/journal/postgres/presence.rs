@@ -13,9 +13,9 @@ use tokio_postgres::{Client, Row};
 
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, answered, connect, within};
-use super::identity::Id;
+use super::identity::RunId;
 use super::term::{MemberEvent, Profile};
-use super::{Address, rows, schema};
+use super::{PostgresAddress, rows, schema};
 use crate::clock::Now;
 
 /// Between two signs of life.
@@ -89,7 +89,7 @@ impl Member {
 ///
 /// # Errors
 /// When the database cannot be reached, or holds no journal.
-pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
+pub fn members(address: &PostgresAddress) -> Result<Vec<Member>, JournalError> {
     rows::runtime(address)?.block_on(async {
         let client = connect(address).await?;
         within(address, ANSWERED_WITHIN, schema::readable(&client, address)).await?;
@@ -97,7 +97,7 @@ pub fn members(address: &Address) -> Result<Vec<Member>, JournalError> {
     })
 }
 
-async fn all(client: &Client, address: &Address) -> Result<Vec<Member>, JournalError> {
+async fn all(client: &Client, address: &PostgresAddress) -> Result<Vec<Member>, JournalError> {
     let rows = answered(address, client.query_typed(MEMBERS, &[])).await?;
     Ok(rows.iter().map(member).collect())
 }
@@ -119,8 +119,8 @@ fn member(row: &Row) -> Member {
 
 /// The one in a member that tells of it. Ends with the sender of its profile.
 pub(super) struct Presence {
-    pub(super) address: Address,
-    pub(super) id: Id,
+    pub(super) address: PostgresAddress,
+    pub(super) id: RunId,
     pub(super) profile: watch::Receiver<Profile>,
     /// Identity of the journal. A member gives no sign of life in another journal.
     pub(super) identity: watch::Receiver<Option<Identity>>,

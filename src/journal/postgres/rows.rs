@@ -19,15 +19,15 @@ use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
     Claim, ClockOf, EndedTerm, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat,
-    Repetition, Resent, State, TermNumber, Unnamed, Watch,
+    Repetition, Resent, ResentWatch, State, TermNumber, Unnamed,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
 use super::elector::Unable;
 use super::group::columns;
-use super::open::Open;
+use super::open::OpenedPostgres;
 use super::statements::Statements;
 use super::term::Term;
-use super::{Address, schema};
+use super::{PostgresAddress, schema};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, JobUid, StackUid};
@@ -62,8 +62,8 @@ const CLOSED_SAYS_SO: Duration = Duration::from_millis(500);
 const CANNOT_LEAD: Duration = Duration::from_secs(12);
 
 /// The rows of the journal, through which a leader writes.
-pub(super) struct Rows {
-    address: Address,
+pub(super) struct PostgresRows {
+    address: PostgresAddress,
     runtime: Runtime,
     client: Option<Client>,
     /// The session of the connection that was made last. What was asked of it may still be on its
@@ -74,7 +74,7 @@ pub(super) struct Rows {
     number: TermNumber,
     identity: Identity,
     statements: Arc<Statements>,
-    open: Open,
+    open: OpenedPostgres,
     /// The time since which nothing could be written.
     fails_since: Option<Instant>,
     unable: Unable,
@@ -149,14 +149,14 @@ const SETTLED: &str = "
     JOIN stackcron.settled s ON s.scheduled_at = k.scheduled_at AND s.entry = k.entry COLLATE \"C\" AND s.pass = k.pass";
 
 /// A runtime for a thread that waits for the database and for nothing else.
-pub(super) fn runtime(address: &Address) -> Result<Runtime, JournalError> {
+pub(super) fn runtime(address: &PostgresAddress) -> Result<Runtime, JournalError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
         JournalError::Unreachable { address: address.to_string(), detail: error.to_string() }
     })
 }
 
 /// A value that is not what its column holds.
-pub(super) fn damaged(address: &Address, detail: &str) -> JournalError {
+pub(super) fn damaged(address: &PostgresAddress, detail: &str) -> JournalError {
     JournalError::Database {
         address: address.to_string(),
         detail: format!("it cannot be trusted: {detail}"),
@@ -164,19 +164,19 @@ pub(super) fn damaged(address: &Address, detail: &str) -> JournalError {
     }
 }
 
-impl Rows {
+impl PostgresRows {
     /// Begins a leader's term: reads what the one before it left, and forgets an orderly stop with
     /// it.
     pub(super) fn begin(
-        address: Address,
+        address: PostgresAddress,
         term: &Term,
         unable: Unable,
-    ) -> Result<(Rows, Recovered), JournalError> {
+    ) -> Result<(PostgresRows, Recovered), JournalError> {
         let number = term.number;
         let runtime = runtime(&address)?;
         let statements = Arc::new(Statements::of(term));
         let prepared = Arc::clone(&statements);
-        let mut rows = Rows {
+        let mut rows = PostgresRows {
             address,
             runtime,
             client: None,
@@ -185,7 +185,7 @@ impl Rows {
             number,
             identity: term.identity.clone(),
             statements,
-            open: Open::default(),
+            open: OpenedPostgres::default(),
             fails_since: None,
             unable,
         };
@@ -227,7 +227,7 @@ impl Rows {
             Ok(inherited)
         })?;
         rows.take_over(&unsent)?;
-        rows.open = Open::found(open);
+        rows.open = OpenedPostgres::found(open);
         Ok((rows, recovered))
     }
 
@@ -256,7 +256,7 @@ impl Rows {
     /// Does something with a connection. One that has failed is not used again.
     fn attempt<T>(
         &mut self,
-        ask: impl AsyncFnOnce(&mut Client, &Address, i64) -> Result<T, JournalError>,
+        ask: impl AsyncFnOnce(&mut Client, &PostgresAddress, i64) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
         if let Some((at, error)) = &self.failed
             && at.elapsed() < CONNECT_AGAIN
@@ -332,7 +332,7 @@ fn unnamed(row: &Row) -> Result<Unnamed, String> {
     Ok(Unnamed { key: Key::new(entry_name(row.get(2))?, scheduled_at).in_pass(pass(row.get(4))?), sent_at })
 }
 
-impl Store for Rows {
+impl Store for PostgresRows {
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         let settled = self.look_up(writes)?;
         let (group, mut written) = self.open.group(writes, &settled);
@@ -490,7 +490,7 @@ fn resent_row(row: &Row) -> Result<Resent, String> {
         key: Key::new(entry_name(row.get(1))?, instant(row.get(0))?).in_pass(pass(row.get(2))?),
         stack: StackUid::new(row.get(3)).map_err(|error| error.to_string())?,
         surplus: row.get::<_, Option<i64>>(4).map(i64::cast_unsigned),
-        watch: row.get::<_, Option<&str>>(5).and_then(Watch::of_saved),
+        watch: row.get::<_, Option<&str>>(5).and_then(ResentWatch::of_saved),
     })
 }
 

@@ -11,9 +11,9 @@ use tokio_postgres::{Client, Error, Transaction};
 
 use jiff::Timestamp;
 
-use super::super::summary::Summary;
+use super::super::summary::JournalSummary;
 use super::super::{Identity, JournalError};
-use super::Address;
+use super::PostgresAddress;
 use super::connection::{ANSWERED_WITHIN, answered, failure, silent};
 
 /// Leads from each version of the schema to the next. A released step never changes.
@@ -173,7 +173,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('stackcron'))";
 
 /// The journal that a database has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Version {
+struct SchemaVersion {
     schema: i32,
     oldest: i32,
     identity: Identity,
@@ -188,7 +188,7 @@ struct Version {
 /// none. One that it has seen is never replaced.
 pub(super) async fn prepare(
     client: &mut Client,
-    address: &Address,
+    address: &PostgresAddress,
     known: Option<&Identity>,
 ) -> Result<Identity, JournalError> {
     let found = version(client, address).await?;
@@ -229,7 +229,7 @@ pub(super) async fn prepare(
     }
 }
 
-fn incomplete(address: &Address) -> JournalError {
+fn incomplete(address: &PostgresAddress) -> JournalError {
     JournalError::Database {
         address: address.to_string(),
         detail: "a part of its tables is missing".to_owned(),
@@ -239,13 +239,16 @@ fn incomplete(address: &Address) -> JournalError {
 
 /// Returns the facts that decide whether the journal may be left or entered. `None`: no journal is
 /// in the database.
-pub(super) async fn summary(client: &Client, address: &Address) -> Result<Option<Summary>, JournalError> {
-    let Some(Version { identity, .. }) = version(client, address).await? else {
+pub(super) async fn summary(
+    client: &Client,
+    address: &PostgresAddress,
+) -> Result<Option<JournalSummary>, JournalError> {
+    let Some(SchemaVersion { identity, .. }) = version(client, address).await? else {
         return Ok(None);
     };
     let rows = answered(address, client.query_typed(SUMMARY, &[])).await?;
     let row = rows.first().ok_or_else(|| incomplete(address))?;
-    Ok(Some(Summary {
+    Ok(Some(JournalSummary {
         identity,
         open: row.get::<_, i64>(0).cast_unsigned(),
         cursor: row.get::<_, Option<i64>>(1).and_then(|micros| Timestamp::from_microsecond(micros).ok()),
@@ -279,8 +282,8 @@ async fn missing(transaction: &Transaction<'_>, migrations: &[Migration]) -> Res
 
 /// Returns true when the schema is up to date. Fails when this version may not write.
 fn admitted(
-    version: Option<&Version>,
-    address: &Address,
+    version: Option<&SchemaVersion>,
+    address: &PostgresAddress,
     migrations: &[Migration],
 ) -> Result<bool, JournalError> {
     let known = i32::try_from(migrations.len()).unwrap_or(i32::MAX);
@@ -298,7 +301,7 @@ const VERSION: &str = "
     SELECT schema, oldest, identity::text, to_regclass('stackcron.target_pkey') IS NOT NULL, moved_to
     FROM stackcron.journal";
 
-async fn version(client: &Client, address: &Address) -> Result<Option<Version>, JournalError> {
+async fn version(client: &Client, address: &PostgresAddress) -> Result<Option<SchemaVersion>, JournalError> {
     let Ok(answer) = timeout(ANSWERED_WITHIN, client.query_typed(VERSION, &[])).await else {
         return Err(silent(address, ANSWERED_WITHIN));
     };
@@ -308,7 +311,7 @@ async fn version(client: &Client, address: &Address) -> Result<Option<Version>, 
             // before its indexes.
             let row = rows.first().filter(|row| row.get(3)).ok_or_else(|| incomplete(address))?;
             let identity = Identity::parse(row.get(2)).ok_or_else(|| incomplete(address))?;
-            Ok(Some(Version { schema: row.get(0), oldest: row.get(1), identity, moved_to: row.get(4) }))
+            Ok(Some(SchemaVersion { schema: row.get(0), oldest: row.get(1), identity, moved_to: row.get(4) }))
         }
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Ok(None),
         Err(error) => Err(failure(address, &error)),
@@ -316,7 +319,7 @@ async fn version(client: &Client, address: &Address) -> Result<Option<Version>, 
 }
 
 /// Finds that the schema can be read as it is.
-pub(super) async fn readable(client: &Client, address: &Address) -> Result<(), JournalError> {
+pub(super) async fn readable(client: &Client, address: &PostgresAddress) -> Result<(), JournalError> {
     match version(client, address).await? {
         None => Err(JournalError::Database {
             address: address.to_string(),
@@ -337,11 +340,12 @@ mod tests {
 
     #[test]
     fn neighbouring_versions_write_one_schema() {
-        let address: Address = "postgres://me@localhost/jobs".parse().expect("an address");
+        let address: PostgresAddress = "postgres://me@localhost/jobs".parse().expect("an address");
         let identity = Identity::parse("00000000-0000-4000-8000-000000000000").expect("a UUID");
-        let found =
-            |schema, oldest| Some(Version { schema, oldest, identity: identity.clone(), moved_to: None });
-        let admitted = |version: Option<Version>, known: &[i32]| {
+        let found = |schema, oldest| {
+            Some(SchemaVersion { schema, oldest, identity: identity.clone(), moved_to: None })
+        };
+        let admitted = |version: Option<SchemaVersion>, known: &[i32]| {
             admitted(version.as_ref(), &address, &migrations(known)).ok()
         };
         assert_eq!(admitted(None, &[1]), Some(false), "a new database is filled");

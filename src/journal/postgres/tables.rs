@@ -11,11 +11,11 @@ use super::super::store::{Write, Written};
 use super::super::{
     Claim, ClockOf, Cursor, EndedTerm, Identity, Key, Recovered, TermNumber, Transition, whole_micros,
 };
-pub(crate) use super::election_state::{Beat, ElectionState, Found, Next, grown, sends_until};
-pub(crate) use super::group::Group;
-pub(crate) use super::identity::Id;
+pub(crate) use super::election_state::{Beat, ElectionState, ElectionStep, Found, grown, sends_until};
+pub(crate) use super::group::WriteGroup;
+pub(crate) use super::identity::RunId;
 pub(crate) use super::lease::{BEAT, KnownBeat, LOOK, Seen};
-pub(crate) use super::open::Open;
+pub(crate) use super::open::OpenedPostgres;
 use super::term::Term;
 
 /// All tables of a schedule whose accounts name no shard.
@@ -34,15 +34,15 @@ pub(crate) struct Tables {
 
 /// The writer: a leader, by its term and its last beat that is known to be written.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Writer {
+pub(crate) struct TermWriter {
     pub(crate) number: TermNumber,
-    pub(crate) holder: Id,
+    pub(crate) holder: RunId,
     pub(crate) known_beat: i64,
 }
 
-impl Writer {
-    fn of(term: &Term) -> Writer {
-        Writer { number: term.number, holder: term.holder, known_beat: term.known_beat.get() }
+impl TermWriter {
+    fn of(term: &Term) -> TermWriter {
+        TermWriter { number: term.number, holder: term.holder, known_beat: term.known_beat.get() }
     }
 }
 
@@ -66,13 +66,13 @@ impl Tables {
     pub(crate) fn claim_forgotten(
         &mut self,
         term: &Term,
-        open: &mut Open,
+        open: &mut OpenedPostgres,
         (cursor, claims, attempts): (Cursor, &[Claim], &[(Key, Transition)]),
     ) -> Option<Vec<Key>> {
         let writes = [Write::Steps(attempts), Write::Claim(Some(cursor), claims)];
         let settled = self.settled(open.moved_otherwise(&writes).into_iter());
         let (group, mut written) = open.group(&writes, &settled);
-        let new = self.write(Writer::of(term), &group)?;
+        let new = self.write(TermWriter::of(term), &group)?;
         open.is_written(group, new, &writes, &mut written);
         match written.pop() {
             Some(Written::Claimed(claimed)) => Some(claimed.known),
@@ -94,7 +94,7 @@ impl Tables {
     pub(crate) fn take(
         &mut self,
         seen: Seen,
-        holder: Id,
+        holder: RunId,
         until: Timestamp,
         lost_until: Option<Timestamp>,
     ) -> Option<TermNumber> {
@@ -116,7 +116,7 @@ impl Tables {
     }
 
     /// A beat. Returns the terms that it keeps, and those that are over.
-    pub(crate) fn keep(&mut self, beat: Beat, holder: Id, until: Timestamp) -> (Vec<i64>, Vec<EndedTerm>) {
+    pub(crate) fn keep(&mut self, beat: Beat, holder: RunId, until: Timestamp) -> (Vec<i64>, Vec<EndedTerm>) {
         let Beat { number, known, next } = beat;
         if !self.holds(number, holder)
             || self.lease.seen.released
@@ -143,14 +143,14 @@ impl Tables {
     }
 
     /// Hands the lease over.
-    pub(crate) fn release(&mut self, number: TermNumber, holder: Id) {
+    pub(crate) fn release(&mut self, number: TermNumber, holder: RunId) {
         if self.holds(number, holder) && !self.lease.seen.released {
             self.lease.seen = Seen { beat: self.lease.seen.beat + 1, released: true, ..self.lease.seen };
         }
     }
 
     /// Begins a term. `None` when it is over.
-    pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, Open)> {
+    pub(crate) fn begin(&mut self, term: &Term) -> Option<(Recovered, OpenedPostgres)> {
         (self.holds(term.number(), term.holder) && self.has(term.known_beat.get())).then_some(())?;
         let open: HashMap<Key, Progress> = self.memory.open().collect();
         let (older_until, clock) = (self.lost_until, ClockOf::AnyMember);
@@ -165,12 +165,12 @@ impl Tables {
         self.numbers.extend(taken_over.into_iter().map(|key| (key, term.number.get())));
         let is_needed = |number: &TermNumber| open.keys().any(|key| self.numbers[key] == number.get());
         self.ended.retain(|number, _| is_needed(number));
-        Some((recovered, Open::found(open)))
+        Some((recovered, OpenedPostgres::found(open)))
     }
 
     /// Writes a group. Returns the claims that were not known; `None` when the term is over.
-    pub(crate) fn write(&mut self, writer: Writer, group: &Group) -> Option<HashSet<Key>> {
-        let Writer { number, holder, known_beat } = writer;
+    pub(crate) fn write(&mut self, writer: TermWriter, group: &WriteGroup) -> Option<HashSet<Key>> {
+        let TermWriter { number, holder, known_beat } = writer;
         (self.holds(number, holder) && self.has(known_beat)).then_some(())?;
         // The database refuses a text with a NUL, and with it the whole transaction.
         let has_nul = |progress: &Progress| progress.reason.as_ref().is_some_and(|text| text.contains('\0'));
@@ -230,7 +230,7 @@ impl Tables {
         self.lease.seen.beat >= known_beat
     }
 
-    fn holds(&self, number: TermNumber, holder: Id) -> bool {
+    fn holds(&self, number: TermNumber, holder: RunId) -> bool {
         self.lease.seen.number == number.get() && self.lease.holder == Some(holder)
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::super::uuid::Identity;
 use super::super::{EndedTerm, JournalError, Key, Reached, Recovered, SendPermit, TermNumber};
-use super::identity::Id;
+use super::identity::RunId;
 use super::lease::KnownBeat;
 use crate::schedule::Shard;
 
@@ -79,7 +79,7 @@ pub enum MemberEvent {
 pub struct Term {
     pub(super) shard: Shard,
     pub(super) number: TermNumber,
-    pub(super) holder: Id,
+    pub(super) holder: RunId,
     pub(super) known_beat: KnownBeat,
     /// Identity of the journal in which the lease was taken.
     pub(super) identity: Identity,
@@ -99,7 +99,7 @@ impl Term {
 
     /// The leading member.
     #[cfg(test)]
-    pub(crate) fn holder(&self) -> Id {
+    pub(crate) fn holder(&self) -> RunId {
         self.holder
     }
 

@@ -7,11 +7,11 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Error, Row as SqlRow};
 
-use super::super::transfer::{Head, Idle, InForceRow, More, PORTION, ResentRow, Row};
+use super::super::transfer::{Idle, InForceRow, JournalHead, More, PORTION, ResentRow, TransferRow};
 use super::super::{Identity, JournalError};
 use super::connection::{ANSWERED_WITHIN, PREPARED_WITHIN, answered, connect, failure, within};
 use super::lease::EXPIRES;
-use super::{Address, rows, schema};
+use super::{PostgresAddress, rows, schema};
 use crate::schedule::{AccountName, ShardName};
 
 /// A portion is read or written within this time. The server may have to sort a long history before
@@ -58,7 +58,7 @@ const EMPTY: &str = "
 
 /// A daemon that uses the database. `None`: there is none, or there is no journal. Blocks, for some
 /// seconds after a leader was killed.
-pub(in super::super) fn in_use(address: &Address) -> Result<Option<String>, JournalError> {
+pub(in super::super) fn in_use(address: &PostgresAddress) -> Result<Option<String>, JournalError> {
     let beats = || {
         rows::runtime(address)?.block_on(async {
             let client = connect(address).await?;
@@ -86,7 +86,7 @@ pub(in super::super) fn in_use(address: &Address) -> Result<Option<String>, Jour
 
 /// A database whose journal no member uses.
 pub(in super::super) struct IdleDatabase {
-    address: Address,
+    address: PostgresAddress,
     runtime: Runtime,
     client: Client,
     is_locked: bool,
@@ -99,7 +99,7 @@ pub(in super::super) struct IdleDatabase {
 }
 
 impl IdleDatabase {
-    pub(in super::super) fn at(address: &Address) -> Result<IdleDatabase, JournalError> {
+    pub(in super::super) fn at(address: &PostgresAddress) -> Result<IdleDatabase, JournalError> {
         let runtime = rows::runtime(address)?;
         let client = runtime.block_on(async {
             let client = connect(address).await?;
@@ -151,8 +151,8 @@ impl IdleDatabase {
     }
 }
 
-fn row(row: &SqlRow, more: More) -> Row {
-    Row {
+fn row(row: &SqlRow, more: More) -> TransferRow {
+    TransferRow {
         scheduled_at: row.get(0),
         entry: row.get(1),
         pass: row.get::<_, i32>(2).into(),
@@ -197,7 +197,7 @@ const INSERT_OPEN: &str = insert!(
 const INSERT_SETTLED: &str = insert!("settled", "finished, success", "$13::bigint[], $14::boolean[]");
 
 impl Idle for IdleDatabase {
-    fn head(&mut self) -> Result<Option<Head>, JournalError> {
+    fn head(&mut self) -> Result<Option<JournalHead>, JournalError> {
         let address = self.address.clone();
         let exists = schema::summary(&self.client, &address);
         if self.runtime.block_on(within(&address, ANSWERED_WITHIN, exists))?.is_none() {
@@ -229,7 +229,7 @@ impl Idle for IdleDatabase {
             definition: row.get(3),
         });
         let head = rows.first().and_then(|row| {
-            Some(Head {
+            Some(JournalHead {
                 identity: Identity::parse(row.get(0))?,
                 cursor: row.get(1),
                 stopped_at: row.get(2),
@@ -250,14 +250,14 @@ impl Idle for IdleDatabase {
         Ok(head)
     }
 
-    fn open(&mut self) -> Result<Vec<Row>, JournalError> {
+    fn open(&mut self) -> Result<Vec<TransferRow>, JournalError> {
         let rows = self.query(OPEN)?;
         let open =
             |row: &SqlRow| More::Open { deadline: row.get(14), by_person: row.get(15), args: row.get(16) };
         Ok(rows.iter().map(|found| row(found, open(found))).collect())
     }
 
-    fn settled(&mut self) -> Result<Vec<Row>, JournalError> {
+    fn settled(&mut self) -> Result<Vec<TransferRow>, JournalError> {
         if !self.reads {
             self.batch(SETTLED)?;
             self.reads = true;
@@ -270,7 +270,7 @@ impl Idle for IdleDatabase {
     /// A database that has a journal keeps its identity, so that its members know it again.
     fn begin(
         &mut self,
-        head: &Head,
+        head: &JournalHead,
         shards: &[(ShardName, Vec<AccountName>)],
     ) -> Result<Identity, JournalError> {
         if !self.is_locked {
@@ -358,10 +358,11 @@ impl Idle for IdleDatabase {
     }
 
     /// All rows are of one table.
-    fn insert(&mut self, rows: &[Row]) -> Result<(), JournalError> {
+    fn insert(&mut self, rows: &[TransferRow]) -> Result<(), JournalError> {
         let targets = rows.iter().map(|row| self.target(&row.target)).collect::<Result<Vec<i64>, _>>()?;
-        let numbers = |field: fn(&Row) -> i64| rows.iter().map(field).collect::<Vec<i64>>();
-        let optional = |field: fn(&Row) -> Option<i64>| rows.iter().map(field).collect::<Vec<Option<i64>>>();
+        let numbers = |field: fn(&TransferRow) -> i64| rows.iter().map(field).collect::<Vec<i64>>();
+        let optional =
+            |field: fn(&TransferRow) -> Option<i64>| rows.iter().map(field).collect::<Vec<Option<i64>>>();
         let (at, due, attempts) = (numbers(|r| r.scheduled_at), numbers(|r| r.due), numbers(|r| r.attempts));
         let (sent, action) = (optional(|r| r.sent), optional(|r| r.action));
         let entries: Vec<&str> = rows.iter().map(|row| row.entry.as_str()).collect();

@@ -8,7 +8,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::super::directory::{Lock, create, sync_directory};
-use super::super::summary::Summary;
+use super::super::summary::JournalSummary;
 use super::super::{Identity, JournalError};
 use super::{rows, schema};
 
@@ -42,7 +42,7 @@ pub(super) fn identity(db: &Connection, path: &Path) -> Result<Identity, Journal
 
 /// Returns the facts that decide whether the journal may be left or entered. `None`: there is no
 /// journal. Changes nothing.
-pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
+pub(super) fn summary(path: &Path) -> Result<Option<JournalSummary>, JournalError> {
     let sqlite = |error| JournalError::sqlite(path, &error);
     match fs::metadata(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -64,11 +64,11 @@ pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
         |row| Ok((row.get::<_, i64>(0)?, rows::instant(row, 1)?, row.get(2)?)),
     );
     let (open, cursor, moved_to) = counted.map_err(sqlite)?;
-    Ok(Some(Summary { identity, open: open.cast_unsigned(), cursor, moved_to }))
+    Ok(Some(JournalSummary { identity, open: open.cast_unsigned(), cursor, moved_to }))
 }
 
 /// Keeps a journal's file beside the new one that takes its place.
-pub(super) fn set_aside(path: &Path, found: Option<&Summary>) -> Result<(), JournalError> {
+pub(super) fn set_aside(path: &Path, found: Option<&JournalSummary>) -> Result<(), JournalError> {
     let Some(found) = found else { return Ok(()) };
     for suffix in ["-wal", "-shm", ""] {
         let [from, to] = [String::new(), format!(".{}", found.identity)].map(|middle| {

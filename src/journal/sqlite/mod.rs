@@ -12,7 +12,7 @@ use std::path::Path;
 use super::directory::Lock;
 use super::elsewhere;
 use super::identity::{KnownJournal, WhenReplaced};
-use super::summary::Summary;
+use super::summary::JournalSummary;
 use super::{Journal, JournalError, Opened, SendPermit, SendWatermark};
 use crate::schedule::Shard;
 
@@ -23,13 +23,17 @@ pub(super) use transfer::IdleFile;
 
 /// Returns the facts that decide whether the journal in a file may be left or entered. `None`:
 /// there is no journal.
-pub(super) fn summary(path: &Path) -> Result<Option<Summary>, JournalError> {
+pub(super) fn summary(path: &Path) -> Result<Option<JournalSummary>, JournalError> {
     file::summary(path)
 }
 
 /// Finds that the journal at this place is the one that the state directory knows, or may take the
 /// place of that one.
-fn may_open(known: &KnownJournal, found: Option<&Summary>, location: &str) -> Result<(), JournalError> {
+fn may_open(
+    known: &KnownJournal,
+    found: Option<&JournalSummary>,
+    location: &str,
+) -> Result<(), JournalError> {
     if let Some(moved_to) = found.and_then(|found| found.moved_to.clone()) {
         return Err(JournalError::Moved { location: location.to_owned(), moved_to });
     }

@@ -15,8 +15,8 @@ use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
     Claim, Claimed, ClockOf, Cursor, Definition, DefinitionChanges, Handover, JournalError, Key, Known,
-    Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, State, Successor, Transition, Unnamed,
-    Watch,
+    Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, ResentWatch, State, Successor, Transition,
+    Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -265,7 +265,7 @@ fn resent_row(row: &Row<'_>) -> rusqlite::Result<Resent> {
         key: Key::new(entry_name(row, 1)?, required(row, 0)?).in_pass(row.get(2)?),
         stack: named(row, 3, StackUid::new)?,
         surplus: action_id(row, 4)?,
-        watch: watch.as_deref().and_then(Watch::of_saved),
+        watch: watch.as_deref().and_then(ResentWatch::of_saved),
     })
 }
 
@@ -497,7 +497,7 @@ impl RowsWriting<'_> {
                 pass,
                 resent.stack.as_str(),
                 resent.surplus.map(u64::cast_signed),
-                resent.watch.as_ref().map(Watch::saved),
+                resent.watch.as_ref().map(ResentWatch::saved),
             ])?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, Row as SqlRow, params};
 
 use super::super::directory;
-use super::super::transfer::{Head, Idle, InForceRow, More, PORTION, ResentRow, Row};
+use super::super::transfer::{Idle, InForceRow, JournalHead, More, PORTION, ResentRow, TransferRow};
 use super::super::{Identity, JournalError};
 use super::{file, schema};
 use crate::schedule::{AccountName, ShardName};
@@ -50,8 +50,8 @@ impl IdleFile {
     }
 }
 
-fn row(row: &SqlRow<'_>, more: More) -> rusqlite::Result<Row> {
-    Ok(Row {
+fn row(row: &SqlRow<'_>, more: More) -> rusqlite::Result<TransferRow> {
+    Ok(TransferRow {
         scheduled_at: row.get(0)?,
         entry: row.get(1)?,
         pass: row.get(2)?,
@@ -69,7 +69,7 @@ fn row(row: &SqlRow<'_>, more: More) -> rusqlite::Result<Row> {
 }
 
 impl Idle for IdleFile {
-    fn head(&mut self) -> Result<Option<Head>, JournalError> {
+    fn head(&mut self) -> Result<Option<JournalHead>, JournalError> {
         if file::summary(&self.path)?.is_none() {
             return Ok(None);
         }
@@ -108,7 +108,7 @@ impl Idle for IdleFile {
                 ))
             })?;
             let (cursor, stopped_at, moved_to, moved_from, pass, pass_until, pass_from, pruned_until, lost_until) = head;
-            Ok(identity.map(|identity| Head {
+            Ok(identity.map(|identity| JournalHead {
                 identity,
                 cursor,
                 stopped_at,
@@ -128,7 +128,7 @@ impl Idle for IdleFile {
         })
     }
 
-    fn open(&mut self) -> Result<Vec<Row>, JournalError> {
+    fn open(&mut self) -> Result<Vec<TransferRow>, JournalError> {
         self.with(|db| {
             let mut statement = db.prepare(OPEN)?;
             let rows = statement.query_map([], |columns| {
@@ -145,9 +145,9 @@ impl Idle for IdleFile {
         })
     }
 
-    fn settled(&mut self) -> Result<Vec<Row>, JournalError> {
+    fn settled(&mut self) -> Result<Vec<TransferRow>, JournalError> {
         let (at, entry, pass) = self.last.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
-        let rows: Vec<(Row, i64)> = self.with(|db| {
+        let rows: Vec<(TransferRow, i64)> = self.with(|db| {
             let mut statement = db.prepare_cached(SETTLED)?;
             let rows = statement.query_map(params![at, entry, pass, PORTION as i64], |columns| {
                 Ok((
@@ -162,7 +162,11 @@ impl Idle for IdleFile {
     }
 
     /// A journal that was moved away before is kept beside the new one.
-    fn begin(&mut self, head: &Head, _: &[(ShardName, Vec<AccountName>)]) -> Result<Identity, JournalError> {
+    fn begin(
+        &mut self,
+        head: &JournalHead,
+        _: &[(ShardName, Vec<AccountName>)],
+    ) -> Result<Identity, JournalError> {
         self.db = None;
         file::set_aside(&self.path, file::summary(&self.path)?.as_ref())?;
         directory::create(&self.path)?;
@@ -198,7 +202,7 @@ impl Idle for IdleFile {
         file::identity(self.db()?, &path)
     }
 
-    fn insert(&mut self, rows: &[Row]) -> Result<(), JournalError> {
+    fn insert(&mut self, rows: &[TransferRow]) -> Result<(), JournalError> {
         self.with(|db| {
             for row in rows {
                 db.prepare_cached("INSERT INTO entry (name) VALUES (?1) ON CONFLICT DO NOTHING")?

@@ -43,7 +43,7 @@ impl World {
             retry: Seldom::default(),
             error: format!("{what:?}"),
         };
-        let happening = Happening { entry, what, event: Box::new(told.into()) };
+        let happening = NotifiedEnd { entry, what, event: Box::new(told.into()) };
         let events = self.outbox.take_in(happening, self.now);
         self.events.extend(events);
     }

@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Effect, Fault, FaultKind, Order};
+use super::{Fault, FaultEffect, FaultKind, FaultOrder};
 use crate::sandbox::http::Endpoint;
 use crate::schedule::duration;
 
@@ -59,16 +59,16 @@ fn did_you_mean(nearest: Option<&str>) -> String {
 
 /// Every kind by its name, with what it is when nothing more is written.
 static KINDS: [(&str, FaultKind); 21] = [
-    ("status", FaultKind::Status(500, Effect::None)),
+    ("status", FaultKind::Status(500, FaultEffect::None)),
     ("not-implemented", FaultKind::NotImplemented),
     ("throttled", FaultKind::Throttled(None)),
     ("429", FaultKind::TooManyRequests(None)),
     ("redirect", FaultKind::Redirect(String::new())),
-    ("html-502", FaultKind::Html502(Effect::None)),
+    ("html-502", FaultKind::Html502(FaultEffect::None)),
     ("close-before", FaultKind::CloseBefore),
     ("close-after", FaultKind::CloseAfter),
     ("reset-mid-body", FaultKind::ResetMidBody),
-    ("slow", FaultKind::Slow(Duration::ZERO, Order::EffectFirst)),
+    ("slow", FaultKind::Slow(Duration::ZERO, FaultOrder::EffectFirst)),
     ("drip", FaultKind::Drip(Duration::from_millis(1))),
     ("garbage", FaultKind::Garbage),
     ("huge", FaultKind::Huge),
@@ -134,13 +134,13 @@ impl Fault {
                 _ => return Err(bad_value(key, value, "CHANCE, a number from 0 to 1")),
             },
             ("effect", FaultKind::Status(_, effect) | FaultKind::Html502(effect)) => match value {
-                "none" => *effect = Effect::None,
-                "first" => *effect = Effect::First,
+                "none" => *effect = FaultEffect::None,
+                "first" => *effect = FaultEffect::First,
                 _ => return Err(bad_value(key, value, "none or effect=first")),
             },
             ("effect", FaultKind::Slow(_, order)) => match value {
-                "first" => *order = Order::EffectFirst,
-                "last" => *order = Order::EffectLast,
+                "first" => *order = FaultOrder::EffectFirst,
+                "last" => *order = FaultOrder::EffectLast,
                 _ => return Err(bad_value(key, value, "first or effect=last")),
             },
             ("retry-after", FaultKind::Throttled(after) | FaultKind::TooManyRequests(after)) => {
@@ -251,10 +251,10 @@ impl fmt::Display for Fault {
             _ => {}
         }
         match &self.kind {
-            FaultKind::Status(_, Effect::First) | FaultKind::Html502(Effect::First) => {
+            FaultKind::Status(_, FaultEffect::First) | FaultKind::Html502(FaultEffect::First) => {
                 keys.push(("effect", "first".into()))
             }
-            FaultKind::Slow(_, Order::EffectLast) => keys.push(("effect", "last".into())),
+            FaultKind::Slow(_, FaultOrder::EffectLast) => keys.push(("effect", "last".into())),
             FaultKind::Throttled(Some(after)) | FaultKind::TooManyRequests(Some(after)) => {
                 keys.push(("retry-after", after.clone()));
             }

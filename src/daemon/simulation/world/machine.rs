@@ -8,7 +8,7 @@ use super::super::database::Latency;
 use super::super::disk::Disk;
 use super::super::member::Member;
 use super::process::{Opening, Process};
-use crate::journal::postgres::tables::Id;
+use crate::journal::postgres::tables::RunId;
 
 /// A machine, and the daemon on it.
 pub(super) struct Machine {
@@ -24,7 +24,7 @@ pub(super) struct Machine {
     pub(super) member: Option<Member>,
     /// Identity of the former process, as the state directory has it. `None` after a start of the
     /// machine.
-    pub(super) former: Option<Id>,
+    pub(super) former: Option<RunId>,
     /// The instant up to which anybody may have sent, as the state directory has it.
     pub(super) known_until: Option<Timestamp>,
     pub(super) opening: Option<Opening>,

@@ -10,7 +10,7 @@ use super::looks::Looks;
 use crate::daemon::node::{Answer, Node};
 use crate::dispatch::RequestId;
 use crate::journal::postgres::Term;
-use crate::journal::postgres::tables::Open;
+use crate::journal::postgres::tables::OpenedPostgres;
 use crate::journal::{Key, Recovered};
 use crate::schedule::AccountName;
 
@@ -40,7 +40,7 @@ pub(super) struct Flying {
 /// The journal is being opened for a term.
 pub(super) struct Opening {
     pub(super) term: Term,
-    pub(super) call: Call<Option<(Recovered, Open)>>,
+    pub(super) call: Call<Option<(Recovered, OpenedPostgres)>>,
 }
 
 impl Opening {

@@ -10,7 +10,7 @@ use crate::daemon::node::{Answer, Input, Output};
 use crate::daemon::standby::HANDED_OVER;
 use crate::daemon::sweep::Reach;
 use crate::dispatch::{Effect, Request, RequestId};
-use crate::journal::postgres::tables::Id;
+use crate::journal::postgres::tables::RunId;
 use crate::journal::postgres::{LeadershipChange, Term};
 use crate::journal::{EndedTerm, Key};
 use crate::log::Event;
@@ -18,7 +18,7 @@ use crate::log::Event;
 impl World<'_> {
     /// A process begins, and stands by.
     pub(super) fn joins(&mut self) {
-        let id = Id(i64::from(self.chances.u32(1..)) << 8 | self.here as i64);
+        let id = RunId(i64::from(self.chances.u32(1..)) << 8 | self.here as i64);
         let machine = &mut self.machines[self.here];
         if machine.member.is_some() {
             return;
