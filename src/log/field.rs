@@ -1,4 +1,4 @@
-//! How a value of an event becomes a field of the log.
+//! The values that an event may carry, and the form that each has in a line of the log.
 
 use std::fmt;
 
