@@ -84,9 +84,11 @@ async fn members_share_the_shards_and_take_over_those_of_one_that_dies() {
     fires_all(&mut one);
     let (mut two, mut three) = (places[1].start(), places[2].start());
     shares(&scene, &[2, 2, 2]);
-    let status = places[1].run(&["status", "--format", "json"]).stdout;
-    let status: Value = serde_json::from_str(&status).expect("JSON");
-    assert_eq!(status["ready"], true, "who leads some fires: {status}");
+    crate::common::until("that who leads some fires", || {
+        let status = places[1].run(&["status", "--format", "json"]).stdout;
+        let is_ready = serde_json::from_str::<Value>(&status).is_ok_and(|status| status["ready"] == true);
+        if is_ready { Ok(()) } else { Err(status) }
+    });
     crate::common::until("who leads what on the screen", || {
         let screen = places[1].run(&["status"]).stdout;
         if screen.contains(" leads all else, ") { Ok(()) } else { Err(screen) }
