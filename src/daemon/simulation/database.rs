@@ -110,6 +110,11 @@ impl Database {
         self.hangs_until = until;
     }
 
+    /// Returns true when the database has hung at an instant or later.
+    pub(super) fn has_hung_since(&self, at: Duration) -> bool {
+        self.hangs_until > at
+    }
+
     pub(super) fn is_cut_off(&mut self, member: usize, until: Duration) {
         self.cut_until[member] = until;
     }

@@ -514,11 +514,12 @@ impl<'a> Oracle<'a> {
             }
         }
         doubled |= !late.is_empty();
-        // A person's fire, or a repetition, that an older copy of the journal does not have: nothing
-        // tells its action from one of ours.
+        // A person's fire, a repetition or a follower that an older copy of the journal does not
+        // have, or has as unknown: nothing tells its action from one of ours.
         let is_forgotten = |action: u64| {
             let mut owners = started.iter().filter(|(_, actions)| actions.contains(&action));
-            self.older_until.is_some() && owners.any(|(key, _)| committed.row(key).is_none())
+            let is_not_known = |key| committed.row(key).is_none_or(|row| row.state == State::Unknown);
+            self.older_until.is_some() && owners.any(|(key, _)| is_not_known(key))
         };
         if self.begun {
             wrong.extend(
@@ -536,7 +537,7 @@ impl<'a> Oracle<'a> {
                     // for another's.
                     _ if doubled && self.adopted.contains(key) => true,
                     Some(action) => actions.contains(&action) || is_forgotten(action),
-                    None => !actions.is_empty(),
+                    None => !actions.is_empty() || started.values().flatten().any(|&one| is_forgotten(one)),
                 },
                 State::Missed | State::Skipped | State::Rejected => {
                     self.was_sent_by_a_wrong_clock(key)

@@ -83,8 +83,8 @@ impl World<'_> {
                 self.database.goes(time + span);
                 Ok(())
             }
-            Act::Restore { down, .. } => {
-                self.restores(number, down);
+            Act::Restore { age, down } => {
+                self.restores(number, age, down);
                 Ok(())
             }
             Act::Replaced(span) => {
@@ -128,16 +128,20 @@ impl World<'_> {
 
     /// An older copy of the journal is put in its place. A file is left alone while a daemon has
     /// it.
-    fn restores(&mut self, number: usize, down: Duration) {
+    fn restores(&mut self, number: usize, age: Duration, down: Duration) {
         let Some(copy) = self.copies.remove(&number) else { return };
         // A journal in which nothing is claimed has forgotten nothing.
         let Some(cursor) = copy.memory.cursor() else { return };
         let repeat = copy.memory.repeat();
         // A copy since which nothing was claimed in the file, or no beat was written in the
         // database, is not known as an older one. A repetition or a follower that such a file lacks
-        // may start a second time, and a claim that such a database lacks is lost.
+        // may start a second time, and a claim that such a database lacks is lost. While the
+        // database hangs no beat is answered, so that the leader knows of none since the copy.
         let is_known_as_older = match self.is_shared() {
-            true => copy.look().seen != self.database.tables.look().seen,
+            true => {
+                let has_hung = self.database.has_hung_since(self.time.saturating_sub(age));
+                copy.look().seen != self.database.tables.look().seen && !has_hung
+            }
             false => Some(cursor) < self.machines[self.here].known_until,
         };
         if !is_known_as_older && (self.is_shared() || self.scenario.has_links()) {
