@@ -65,8 +65,8 @@ struct Restart {
 }
 
 impl Restart {
-    /// Returns true when an occurrence that came into doubt at an instant was on its way through the
-    /// front when the front ended.
+    /// Returns true when an occurrence that came into doubt at an instant was on its way through
+    /// the front when the front ended.
     fn cuts(&self, scheduled_at: Timestamp, in_doubt_at: Timestamp) -> bool {
         scheduled_at <= self.until && (self.from..=self.until + NOTICED).contains(&in_doubt_at)
     }

@@ -2,8 +2,8 @@
 //! after half a minute without a packet: the API by TLS, and the journal in PostgreSQL, both beyond
 //! the NAT.
 //!
-//! `cargo bench --bench idle` takes a little more than an hour; `-- 10` takes ten minutes and leaves
-//! the hour out. Needs root, nftables, haproxy and PostgreSQL.
+//! `cargo bench --bench idle` takes a little more than an hour; `-- 10` takes ten minutes and
+//! leaves the hour out. Needs root, nftables, haproxy and PostgreSQL.
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,5 +1,6 @@
-//! What the status page costs, in figures: how smoothly 10,000 marks move, how soon 100,000 entries are
-//! shown and in how much memory, and how late occurrences are sent while 200 people look.
+//! The costs of the status page, in figures: how smoothly 10,000 marks move, how soon 100,000
+//! entries are shown and in how much memory, and how late occurrences are sent while 200 people
+//! look.
 //!
 //! The first two need Chromium and its driver. `cargo bench --bench page` takes some four minutes;
 //! `-- marks`, `-- entries` and `-- clients` measure one of them.

@@ -1,7 +1,7 @@
 //! Memory that the process no longer needs.
 
-/// Memory of a freed block, or at the end of what a thread has freed, that is kept for the next use,
-/// in bytes.
+/// Memory of a freed block, or at the end of what a thread has freed, that is kept for the next
+/// use, in bytes.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const KEPT: libc::c_int = 1 << 20;
 

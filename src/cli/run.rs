@@ -377,10 +377,10 @@ async fn reload(
     let mut watch = Watch::new(reader.paths());
     loop {
         let cause = tokio::select! {
-            Some(()) = reloads.recv() => ReadCause::ControlReceiver,
+            Some(()) = reloads.recv() => ReadCause::Asked,
             () = watch.changed() => ReadCause::Changed,
         };
-        if cause == ReadCause::ControlReceiver {
+        if cause == ReadCause::Asked {
             notifier.reloading();
             // Nobody means the half of a file.
             watch.quiet().await;
@@ -418,7 +418,7 @@ async fn reload(
                     return;
                 }
                 on_disk.taken_over(Timestamp::now());
-                if cause == ReadCause::ControlReceiver {
+                if cause == ReadCause::Asked {
                     tell_unchanged_tokens(&reader.running);
                 }
                 if let Some(neighbours) = &neighbours {
@@ -439,7 +439,7 @@ async fn reload(
                 if let Some(metrics) = metrics {
                     metrics.reload_failed();
                 }
-                if cause == ReadCause::ControlReceiver {
+                if cause == ReadCause::Asked {
                     notifier.reloaded();
                 }
             }
@@ -467,7 +467,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadCause {
     /// Somebody asked for it, perhaps for what is not in the file: a token, the tz database.
-    ControlReceiver,
+    Asked,
     /// The file may have changed.
     Changed,
 }

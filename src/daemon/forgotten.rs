@@ -90,7 +90,7 @@ pub(crate) fn take_in(recovered: &mut Recovered, Claims { cursor, claims, .. }: 
 /// Returns true when the occurrence may have been sent without the journal's knowledge.
 fn may_have_been_sent(open: &Open, until: Timestamp) -> bool {
     match open.reached {
-        // What the journal knows for sure lies behind what it has forgotten.
+        // The journal knows for sure only what lies behind the occurrences that it has forgotten.
         Reached::Sending { .. } | Reached::Unsent => false,
         // It had come due, perhaps by a clock that was set back since.
         Reached::Waiting { .. } => true,

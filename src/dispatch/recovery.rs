@@ -32,9 +32,9 @@ impl Dispatch {
     /// Takes over what a former process left: each open occurrence still ends in a final state.
     ///
     /// A claim that was due after an orderly stop or after the mark was not sent (where neither is
-    /// known, one that is not due yet), nor one that the journal has waiting or as unsent. Any other
-    /// may have been sent: it is in doubt, and the stack's actions tell, or the leader of the term
-    /// in which it was claimed ([`Dispatch::terms_ended`]). Of an entry that is no longer in
+    /// known, one that is not due yet), nor one that the journal has waiting or as unsent. Any
+    /// other may have been sent: it is in doubt, and the stack's actions tell, or the leader of the
+    /// term in which it was claimed ([`Dispatch::terms_ended`]). Of an entry that is no longer in
     /// the schedule, or whose account is not, nobody asks.
     pub fn recover(&mut self, recovered: Recovered, schedule: &Schedule, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();

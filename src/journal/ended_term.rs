@@ -17,11 +17,11 @@
 //! number is in its row. A leader that takes over what was not sent writes its own number there
 //! first.
 //!
-//! **Example.** Term 7 sends what is due at 12:00:04, and is stopped at 12:00:04.3. It may send what
-//! is due until 12:00:06.4. Term 8 begins at 12:00:06.9, and has all that term 7 had claimed up to
-//! 12:00:06.4 in doubt. At 12:00:09 the former leader goes on, and writes `7: 12:00:04`. With the
-//! next beat term 8 sends what was due at 12:00:05 and 12:00:06, as `catch_up` has it. What was due
-//! at 12:00:04 stays in doubt: it left.
+//! **Example.** Term 7 sends what is due at 12:00:04, and is stopped at 12:00:04.3. It may send
+//! what is due until 12:00:06.4. Term 8 begins at 12:00:06.9, and has all that term 7 had claimed
+//! up to 12:00:06.4 in doubt. At 12:00:09 the former leader goes on, and writes `7: 12:00:04`. With
+//! the next beat term 8 sends what was due at 12:00:05 and 12:00:06, as `catch_up` has it. What was
+//! due at 12:00:04 stays in doubt: it left.
 
 use std::fmt;
 
@@ -57,9 +57,9 @@ pub struct EndedTerm {
 }
 
 impl EndedTerm {
-    /// Returns true when a claim was not sent, by the word of this term's leader. `may_have_been_sent_in`
-    /// is the only term under which it can have been sent. What an older copy of the journal may
-    /// have forgotten (`older_until`) can have been sent under a later one.
+    /// Returns true when a claim was not sent, by the word of this term's leader.
+    /// `may_have_been_sent_in` is the only term under which it can have been sent. What an older
+    /// copy of the journal may have forgotten (`older_until`) can have been sent under a later one.
     pub(crate) fn leaves_out(
         &self,
         may_have_been_sent_in: TermNumber,

@@ -131,9 +131,8 @@ impl Journal {
         self.soon(PendingChange::Quota(account, Box::new(saved)));
     }
 
-    /// Writes soon that the entries of this schedule, and no others, are planned from an instant on.
-    /// Kept and tried
-    /// again until it can be written.
+    /// Writes soon that the entries of this schedule, and no others, are planned from an instant
+    /// on. Kept and tried again until it can be written.
     pub fn in_force(&self, since: Timestamp, schedule: Arc<Schedule>) {
         self.soon(PendingChange::InForce(since, schedule));
     }

@@ -152,8 +152,8 @@ pub(super) fn read(directory: &Path, shard: &Shard) -> io::Result<Option<Timesta
     }
 }
 
-/// Reads how far the former process had sent in the last term of each shard that it led: these terms
-/// are over. To be called before this process begins a term.
+/// Reads how far the former process had sent in the last term of each shard that it led: these
+/// terms are over. To be called before this process begins a term.
 pub(super) fn ended_terms(directory: &Path) -> io::Result<Vec<EndedTerm>> {
     let (mut ended, boot) = (Vec::new(), boot());
     for path in marks(directory)? {
@@ -201,8 +201,8 @@ pub(super) fn boot() -> String {
     text.unwrap_or_default().trim().to_owned()
 }
 
-/// Returns the mark that a file has, and the term in which it was raised. `None`: the mark is not to
-/// be believed.
+/// Returns the mark that a file has, and the term in which it was raised. `None`: the mark is not
+/// to be believed.
 fn parse(text: &str, boot: &str) -> Option<(Timestamp, Option<TermNumber>)> {
     let mut words = text.strip_suffix('\n')?.split(' ');
     let (former, micros, term) = (words.next()?, words.next()?, words.next()?);

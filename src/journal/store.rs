@@ -57,8 +57,8 @@ pub(crate) enum Write<'a> {
     Amend(&'a Claim),
     /// Replaces the search for a second action of an occurrence that was sent again.
     Resent(&'a Resent),
-    /// Writes that exactly the entries of this schedule are planned from this instant on, in this shard where
-    /// there are several.
+    /// Writes that exactly the entries of this schedule are planned from this instant on, in this
+    /// shard where there are several.
     InForce(Timestamp, &'a Arc<Schedule>),
     /// An entry is paused, on these terms from now on.
     Pause(&'a EntryName, &'a Pause),

@@ -132,12 +132,12 @@ any_of! {
 }
 
 impl Event {
-    /// Its name, as in the log's `event`.
+    /// Returns the event's name, as the log's `event` has it.
     pub fn name(&self) -> &'static str {
         self.tabled().name()
     }
 
-    /// Its level.
+    /// Returns the event's level.
     pub fn level(&self) -> Level {
         self.tabled().level()
     }
@@ -163,7 +163,7 @@ impl Event {
         event.record(line);
     }
 
-    /// The occurrence that it tells of, if it does.
+    /// Returns the occurrence that the event tells of. `None`: the event tells of no single one.
     pub fn occurrence(&self) -> Option<(&EntryName, Timestamp)> {
         Some(match self {
             Event::ActionStarted(e) => (&e.entry, e.scheduled_at),

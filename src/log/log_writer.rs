@@ -41,7 +41,7 @@ pub(super) struct LogWriter {
 pub(super) struct Sink {
     pub(super) form: Form,
     pub(super) out: Box<dyn Write + Send>,
-    /// Where lines are kept for the status page. `None`: no page is served.
+    /// The newest lines, for the status page. `None`: no page is served.
     pub(super) recent: Option<RecentLines>,
 }
 

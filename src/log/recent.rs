@@ -30,8 +30,8 @@ impl RecentLines {
         lines.push_back(line);
     }
 
-    /// Returns the kept lines of an occurrence as JSON objects, each with its line break, the oldest
-    /// first.
+    /// Returns the kept lines of an occurrence as JSON objects, each with its line break, the
+    /// oldest first.
     pub(crate) fn json(&self, entry: &EntryName, scheduled_at: Timestamp) -> String {
         self.written(entry, scheduled_at, json::line)
     }

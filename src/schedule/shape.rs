@@ -1,7 +1,7 @@
 //! The table of the keys of the schedule file: type, default, explanation and example of each.
 //!
-//! The keys that the validation knows, the nearest right key for a misspelt one, the JSON Schema and
-//! the manual page of the file come from it. The defaults are those of `defaults`, which the
+//! The keys that the validation knows, the nearest right key for a misspelt one, the JSON Schema
+//! and the manual page of the file come from it. The defaults are those of `defaults`, which the
 //! validation takes too.
 
 mod values;
@@ -112,8 +112,8 @@ mapping! {
         /// The time zone of every entry that names none.
         #[schemars(extend("default" = "UTC"))]
         timezone: Timezone => Timezone,
-        /// The API tokens, each with a quota of its own. An entry need not name its account where there
-        /// is only one.
+        /// The API tokens, each with a quota of its own. An entry need not name its account where
+        /// there is only one.
         #[schemars(extend("defaultSnippets" = [{
             "label": "an account",
             "body": { "${1:main}": { "token": { "credential": "${2:cloud66-token}" } } },
@@ -157,8 +157,8 @@ mapping! {
             extend("default" = DEFAULT_URL, "examples" = [DEFAULT_URL])
         )]
         url: String => Url,
-        /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`. Never
-        /// the token itself.
+        /// Where the token is kept: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`.
+        /// Never the token itself.
         token: TokenShape => Token,
         /// How long one request may take: 5 minutes at most.
         #[schemars(extend("default" = written(DEFAULT_TIMEOUT), "examples" = ["10s", "30s", "1m"]))]
@@ -166,11 +166,12 @@ mapping! {
         /// What is believed of the quota until an answer's headers say otherwise.
         quota: QuotaShape => Quota,
         /// Where several daemons share a journal: accounts of one shard are led by one of them, and
-        /// other shards by others. Without it, an account belongs to the shard of all that name none.
+        /// other shards by others. Without it, an account belongs to the shard of all that name
+        /// none.
         #[schemars(extend("examples" = ["east"]))]
         shard: Name => Shard,
-        /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a JSON
-        /// body, as the vendor's client sends them, so that they are in no access log.
+        /// Where the `args` of its entries travel: in the query, as the vendor documents, or in a
+        /// JSON body, as the vendor's client sends them, so that they are in no access log.
         #[schemars(extend("default" = ArgsIn::default().word()))]
         args_in: ArgsIn => ArgsIn,
         /// The number of an organisation, sent as `X-Account`: for a token whose user belongs to
@@ -233,9 +234,9 @@ mapping! {
         stack: Uid => Stack,
         /// The uid of the job.
         job: Uid => Job,
-        /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the month,
-        /// month, day of the week; with six fields the seconds come first. `@daily` and its like are
-        /// short for one.
+        /// When it is due: one expression in quotes, or a list of them: minute, hour, day of the
+        /// month, month, day of the week; with six fields the seconds come first. `@daily` and its
+        /// like are short for one.
         cron: Cron => Cron,
         /// Instead of `cron`: due when the action of this entry has ended with success, or as `on`
         /// says. Its occurrences have the scheduled instants of that entry.
@@ -253,8 +254,8 @@ mapping! {
         /// One string, sent as `job_args` exactly as written.
         #[schemars(extend("examples" = ["--full '2 days'"]))]
         args: String => Args,
-        /// Instead of `args`: one string with fields that each occurrence fills in the entry's zone:
-        /// `{scheduled_at}`, `{date}`, `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
+        /// Instead of `args`: one string with fields that each occurrence fills in the entry's
+        /// zone: `{scheduled_at}`, `{date}`, `{time}`, `{unix}` and `{entry}`. `{{` is a brace.
         #[schemars(extend("examples" = ["--day {date}"]))]
         args_template: Template => ArgsTemplate,
         /// The account whose token starts the job, by its name under `accounts`. The only one where
@@ -289,18 +290,19 @@ mapping! {
         /// Run the action again when it ended without success. `follow` needed.
         #[schemars(extend("examples" = [{ "times": 2, "after": "10m" }]))]
         retry: RetryShape => Retry,
-        /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud 66.
+        /// What to do while the stack deploys or is in maintenance, or the job is paused in Cloud
+        /// 66.
         #[schemars(extend("default" = StackState::default().word()))]
         stack_state: StackState => StackState,
         /// The receivers that are told how its occurrences end: one, or a list. An empty list is
         /// nobody.
         notify: Names => Notify,
-        /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it fails, is
-        /// missed, rejected or unknown. As healthchecks.io and what is like it have it.
+        /// Asked when the job has succeeded; with `/start` when it starts and `/fail` when it
+        /// fails, is missed, rejected or unknown. As healthchecks.io and what is like it have it.
         #[schemars(extend("examples" = ["https://hc-ping.com/your-uuid"]))]
         ping: AddressShape => Ping,
-        /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on one
-        /// of them is skipped. An empty list is none.
+        /// Calendars, by their names under `calendars`: one, or a list. An occurrence that falls on
+        /// one of them is skipped. An empty list is none.
         not_on: CalendarNames => NotOn,
         /// How long an action takes when all is well. `action.quick` tells when one ends sooner,
         /// `action.slow` while one runs longer; nothing is stopped. `follow` is needed.
@@ -346,12 +348,12 @@ mapping! {
         /// The time zone in which the expressions of the window are read. The file's where none is
         /// named.
         timezone: Timezone => Timezone,
-        /// A file with a date or a range of dates a line, `#` before comments; or an iCalendar file,
-        /// whose name ends in `.ics`. Beside the schedule file unless the path is absolute.
+        /// A file with a date or a range of dates a line, `#` before comments; or an iCalendar
+        /// file, whose name ends in `.ics`. Beside the schedule file unless the path is absolute.
         #[schemars(length(min = 1), extend("examples" = ["holidays.txt", "holidays.ics"]))]
         file: String => File,
-        /// The last day that the list is kept for. `check`, the log and `status` warn from thirty days
-        /// before.
+        /// The last day that the list is kept for. `check`, the log and `status` warn from thirty
+        /// days before.
         until: Day => Until,
     }
 }

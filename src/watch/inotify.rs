@@ -99,23 +99,36 @@ impl FileNames {
 }
 
 impl Watches {
-    /// Watches all that leads to the paths now.
-    pub(super) fn place(paths: &[PathBuf]) -> Result<Watches, WatchError> {
+    /// Watches all that leads to the paths now. Watches that were placed before are changed: their
+    /// events are kept, where to close them and begin anew would lose those of some 20 ms.
+    pub(super) fn place(paths: &[PathBuf], before: Option<Watches>) -> Result<Watches, WatchError> {
+        let mut watches = before.map_or_else(Watches::none, Ok)?;
         let chains = || paths.iter().map(|path| chain::of(path)).collect::<io::Result<Vec<_>>>();
         let directories: Vec<&PathBuf> = paths.iter().filter(|path| path.is_dir()).collect();
         let mut last = chains()?;
         for _ in 0..TRIES {
-            let watches = Watches::on(&last, &directories)?;
+            watches.set(&last, &directories)?;
             let placed = std::mem::replace(&mut last, chains()?);
             if placed == last {
                 return Ok(watches);
             }
         }
-        Watches::on(&last, &directories)
+        watches.set(&last, &directories)?;
+        Ok(watches)
     }
 
-    fn on(chains: &[Vec<ChainLink>], directories: &[&PathBuf]) -> Result<Watches, WatchError> {
+    /// Returns an instance of inotify that watches nothing yet.
+    fn none() -> Result<Watches, WatchError> {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).map_err(io::Error::from)?;
+        // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns
+        // it.
+        let inotify = unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)?;
+        Ok(Watches { inotify, names: HashMap::new() })
+    }
+
+    /// Watches these names, and no others any more.
+    fn set(&mut self, chains: &[Vec<ChainLink>], directories: &[&PathBuf]) -> Result<(), WatchError> {
+        let inotify = self.inotify.get_ref();
         let mut names: HashMap<i32, FileNames> = HashMap::new();
         // The kernel keeps one watch for each directory, with the flags that were given last.
         let with_content: HashSet<&Path> =
@@ -123,7 +136,7 @@ impl Watches {
         for chain in chains {
             for link in chain {
                 let flags = if with_content.contains(&*link.directory) { CONTENT } else { NAMES };
-                match inotify::add_watch(&inotify, &link.directory, flags) {
+                match inotify::add_watch(inotify, &link.directory, flags) {
                     Ok(watch) => names.entry(watch).or_default().listed.push(link.name.clone()),
                     // The watch of the parent directory reports the name when it appears.
                     Err(Errno::NOENT | Errno::NOTDIR) => break,
@@ -135,16 +148,18 @@ impl Watches {
             }
         }
         for directory in directories {
-            match inotify::add_watch(&inotify, directory.as_path(), CONTENT) {
+            match inotify::add_watch(inotify, directory.as_path(), CONTENT) {
                 Ok(watch) => names.entry(watch).or_default().schedule_files = true,
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(error) => return Err(io::Error::from(error).into()),
             }
         }
-        // SAFETY: the descriptor is open, and nothing replaces or closes it while the AsyncFd owns
-        // it.
-        let inotify = unsafe { AsyncFd::register(inotify) }.map_err(io::Error::from)?;
-        Ok(Watches { inotify, names })
+        for watch in self.names.keys().filter(|watch| !names.contains_key(watch)) {
+            // Fails where the kernel has removed it with its directory.
+            let _ = inotify::remove_watch(inotify, *watch);
+        }
+        self.names = names;
+        Ok(())
     }
 
     /// Resolves when something has happened that matters.

@@ -68,7 +68,7 @@ enum Way {
 struct Placing {
     /// True when nothing was watched before.
     first: bool,
-    /// The files' metadata when the watches before were given back.
+    /// The files' metadata before the watches were placed.
     last: Stamps,
     /// The watches, and the files' metadata once they were in place.
     placed: JoinHandle<(Result<Watches, WatchError>, Stamps)>,
@@ -108,6 +108,9 @@ impl Watch {
     ///
     /// May be dropped at any time, as [`Watch::changed`].
     pub async fn quiet(&mut self) {
+        if matches!(self.way, Way::Placing(_)) {
+            self.follow().await;
+        }
         if let Way::Told(watches) = &mut self.way
             && let Some(hint) = watches.waiting()
         {
@@ -177,19 +180,14 @@ impl Watch {
     async fn follow(&mut self) {
         if !matches!(self.way, Way::Placing(_)) {
             let last = stamps_of(&self.paths).await;
-            // Events that the old watches have not delivered yet are read before the watches go.
-            if let Way::Told(watches) = &mut self.way
-                && let Some(hint) = watches.waiting()
-            {
-                self.writing = hint.leaves_open(self.writing);
-            }
-            let first = !matches!(self.way, Way::Told(_));
-            // A user may have few inotify instances, so the old one is given back before another is
-            // taken.
-            self.way = Way::Polled(last.clone());
+            let before = match std::mem::replace(&mut self.way, Way::Polled(Stamps::new())) {
+                Way::Told(watches) => Some(watches),
+                Way::Placing(_) | Way::Polled(_) => None,
+            };
+            let first = before.is_none();
             let paths = self.paths.clone();
             let placed = spawn_blocking(move || {
-                let placed = Watches::place(&paths);
+                let placed = Watches::place(&paths, before);
                 (placed, paths.iter().map(|path| stamp(path)).collect())
             });
             self.way = Way::Placing(Placing { first, last, placed });

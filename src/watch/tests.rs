@@ -112,3 +112,32 @@ async fn a_watch_that_is_dropped_in_the_middle_knows_that_the_writer_has_closed_
         assert!(!watch.writing, "dropped after it was polled {polls} times");
     }
 }
+
+/// A writer closes the file while the watches are placed anew, sooner or later. To close an
+/// instance of inotify and begin another one would take some 20 ms, in which the close is missed.
+#[tokio::test]
+async fn the_close_of_a_file_is_not_missed_while_the_watches_are_placed_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("schedule.yaml");
+    fs::write(&path, "1").expect("a file");
+    let mut watch = settled(&path).await;
+    for after_ms in [0, 1, 2, 5, 10, 15] {
+        // The writer has emptied the file.
+        let writer = fs::File::create(&path).expect("a writer");
+        watch.next().await;
+        let closes = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(after_ms));
+            drop(writer);
+        });
+        watch.follow().await;
+        closes.join().expect("the file is closed");
+        if let Way::Told(watches) = &mut watch.way
+            && let Some(hint) = watches.waiting()
+        {
+            watch.writing = hint.leaves_open(watch.writing);
+        }
+        assert!(!watch.writing, "the file was closed {after_ms} ms after the watches began to be placed");
+        fs::write(&path, "1").expect("a file");
+        watch.next().await;
+    }
+}

@@ -9,7 +9,7 @@ use crate::common::postgres::Server;
 use crate::common::{Daemon, Place, schedule, until};
 use crate::fronts::front::{self, free_port, terminate};
 
-/// What the daemon knows the API as.
+/// The name by which the daemon knows the API.
 pub const API: &str = "api.test";
 
 /// A program that ends with this value.

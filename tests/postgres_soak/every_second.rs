@@ -43,7 +43,7 @@ const CATCHES_UP: Duration = Duration::from_secs(5);
 const BACK_BEFORE: Duration = Duration::from_secs(1);
 
 /// Milliseconds from a fault of the leader to the instant at which what it was just sending left.
-/// What has started may stay unknown, because its answer is not written yet.
+/// An occurrence that has started may stay unknown, because its answer is not written yet.
 const BEING_SENT: std::ops::RangeInclusive<i64> = -2000..=0;
 
 /// Milliseconds from a fault of the leader to the beginning of a batch that was cut in two by the
@@ -154,7 +154,8 @@ fn is_removed(row: &Record) -> bool {
     row.state == State::Skipped && row.reason.as_deref() == Some("removed")
 }
 
-/// Whether the leader was sending an occurrence, and had not told of it, when a fault came.
+/// Returns true when the leader was sending an occurrence, and had not told of it, when a fault
+/// came.
 fn was_being_sent(row: &Record, has_started: bool, faults: &[Timestamp]) -> bool {
     let sent_at = row.sent_at.unwrap_or(row.key.scheduled_at());
     let moment = if has_started { BEING_SENT } else { BEING_CUT };

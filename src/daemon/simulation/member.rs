@@ -67,7 +67,8 @@ enum Doing {
 
 impl Member {
     /// A process begins. `former` is who it was before, and `ended` how far the last term has sent
-    /// that one led. `known` is up to when anybody may have sent, by what the state directory knows.
+    /// that one led. `known` is up to when anybody may have sent, by what the state directory
+    /// knows.
     pub(super) fn new(
         number: usize,
         id: RunId,

@@ -30,8 +30,8 @@ const BOUND: SignedDuration = SignedDuration::from_secs(119);
 /// No request is waited for longer: the longest timeout of an account, and the time to give up.
 const LONGEST_ANSWER: SignedDuration = SignedDuration::from_secs(20);
 
-/// Tells for a look at what runs cover that a leader found a claim unsent, though the one before was
-/// permitted to send it.
+/// Tells for a look at what runs cover that a leader found a claim unsent, though the one before
+/// was permitted to send it.
 pub(super) const UNSENT: &str = "not sent by the word of a former leader";
 
 pub(super) struct Oracle<'a> {

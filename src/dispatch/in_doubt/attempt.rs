@@ -50,7 +50,7 @@ pub(in crate::dispatch) struct InDoubtAttempt {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dispatch) struct FormerClaim {
     pub(in crate::dispatch) term: TermNumber,
-    /// When it was due, as the journal has it.
+    /// The due instant of the claim, as the journal has it.
     pub(in crate::dispatch) due_at: Timestamp,
 }
 

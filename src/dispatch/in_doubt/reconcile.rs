@@ -108,8 +108,8 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
 }
 
 /// Judges each attempt. The candidates are of a list that was read as it was not before any attempt
-/// that is [`StillPossible::Over`] was so. `is_shared`: somebody else was seen to start jobs of the stack
-/// with our user, in a list before.
+/// that is [`StillPossible::Over`] was so. `is_shared`: somebody else was seen to start jobs of the
+/// stack with our user, in a list before.
 pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
         .iter()

@@ -210,8 +210,8 @@ pub(in crate::dispatch) struct History {
     /// The journal has it that the occurrence waits, so that no attempt is under way.
     pub(in crate::dispatch) written: bool,
     /// A reload changed what is claimed, or an attempt of a former leader stays in doubt. A process
-    /// that comes after a crash could not tell by the watermark whether it was sent: it is written as
-    /// being sent before it leaves.
+    /// that comes after a crash could not tell by the watermark whether it was sent: it is written
+    /// as being sent before it leaves.
     pub(in crate::dispatch) amended: bool,
     /// Why an attempt may have taken effect. Only of an idempotent entry; whatever becomes of
     /// further attempts, it cannot be said that it was not sent.

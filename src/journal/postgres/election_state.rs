@@ -220,8 +220,8 @@ impl ElectionState {
         }
     }
 
-    /// Terms are over, by the word of their leaders. Returns those of which the leader was not told,
-    /// if it leads.
+    /// Terms are over, by the word of their leaders. Returns those of which the leader was not
+    /// told, if it leads.
     pub(crate) fn terms_ended(&mut self, ended: &[EndedTerm]) -> Option<LeadershipChange> {
         let Role::Leads(.., beats) = &mut self.role else { return None };
         let new: Vec<EndedTerm> =

@@ -302,8 +302,8 @@ impl ShardHandle {
         }
     }
 
-    /// Tells the other members how far this member had sent in a term that is over: it sends nothing
-    /// under the term any more.
+    /// Tells the other members how far this member had sent in a term that is over: it sends
+    /// nothing under the term any more.
     pub fn term_ended(&self, ended: EndedTerm) {
         let _ = self.commands.send(ElectorCommand::Report(ended));
     }

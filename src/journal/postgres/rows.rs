@@ -426,7 +426,7 @@ pub(super) fn paused_entry(row: &Row) -> Result<(EntryName, Pause), String> {
     Ok((entry_name(row.get(0))?, Pause::read(row.get(1))))
 }
 
-/// What former leaders left.
+/// The journal as former leaders left it.
 struct Inherited {
     recovered: Recovered,
     open: HashMap<Key, Progress>,

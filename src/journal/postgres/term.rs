@@ -120,8 +120,8 @@ impl Term {
         self.permit.is_revoked()
     }
 
-    /// Returns the end of a term for which the journal could not be opened, so that nothing was sent
-    /// since it began, or since it was renewed.
+    /// Returns the end of a term for which the journal could not be opened, so that nothing was
+    /// sent since it began, or since it was renewed.
     pub(crate) fn unopened(&self) -> EndedTerm {
         EndedTerm { number: self.number, sent_up_to: self.sent_up_to }
     }
@@ -132,10 +132,10 @@ impl Term {
         Term { sent_up_to, ..self }
     }
 
-    /// Tells of each claim that a former leader left whether it was sent: not, where the leaders were
-    /// permitted to send no more than this, or where the term is over in which alone it can have
-    /// been sent, and that term's leader has not come to it. `number` returns the term in which a
-    /// row was written last.
+    /// Tells of each claim that a former leader left whether it was sent: not, where the leaders
+    /// were permitted to send no more than this, or where the term is over in which alone it can
+    /// have been sent, and that term's leader has not come to it. `number` returns the term in
+    /// which a row was written last.
     ///
     /// Returns the claims that were not sent and have another term's number: they are to have this
     /// one's before they are sent.

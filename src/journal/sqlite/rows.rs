@@ -56,7 +56,7 @@ pub(super) struct SqliteRows {
     cache: RowCache,
 }
 
-/// What is known of the rows in the file.
+/// The rows in the file, as far as this process needs them in memory.
 #[derive(Default)]
 struct RowCache {
     /// Numbers of names.
@@ -433,7 +433,7 @@ impl RowsWriting<'_> {
             }
             changes.begun.push((entry, definition));
         }
-        // No name in the file is none: the daemon has written it.
+        // Every name in the file is that of an entry: a daemon has written it.
         changes.over.extend(known.into_keys().filter_map(|name| EntryName::new(&name).ok()));
         Ok(changes)
     }

@@ -15,7 +15,7 @@ events! {
         accounts: usize,
         journal: String,
         pid: u32,
-        /// Which tz database tells local time, and its version.
+        /// The tz database that tells local time, and its version.
         tz_database: String,
     }, format!(
         "stackcron {} started: {}, {}",
@@ -48,9 +48,9 @@ events! {
     /// An address that somebody is to be told by cannot be used. Nothing changes, or the daemon
     /// does not start.
     NotifyUnusable = "notify.unusable", |e| Level::ERROR, {
-        /// Whose webhook it is.
+        /// The receiver that the webhook belongs to.
         receiver: Option<ReceiverName>,
-        /// Whose ping it is.
+        /// The entry that the ping belongs to.
         entry: Option<EntryName>,
         error: String,
     }, format!("{} cannot be notified: {}", told(&e.receiver, &e.entry), e.error);

@@ -162,7 +162,7 @@ events! {
         pass: Pass,
         /// `started`, `not_started` or `unknown`.
         verdict: Resolution,
-        /// Which one it started, where that can be told.
+        /// The action that the attempt started, where that can be told.
         action_id: Option<u64>,
     }, reconciled_message(e);
 

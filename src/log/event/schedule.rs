@@ -73,7 +73,7 @@ events! {
         line: Option<usize>,
         column: Option<usize>,
         warning: String,
-        /// What to write instead.
+        /// The advice: the text to write instead.
         help: String,
     }, format!("line {} of {}: {}", or_unknown(e.line), e.path, e.warning);
 
@@ -85,7 +85,7 @@ events! {
         until: String,
         /// Days from today to that day; below zero when the list has ended.
         days: i64,
-        /// The same in words.
+        /// A sentence that says when the list ends, or has ended.
         warning: String,
     }, format!("{}. Add the days to come, and set `until` to the last day that the list covers", e.warning);
 }

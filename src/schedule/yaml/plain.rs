@@ -429,7 +429,7 @@ fn kind(text: &str) -> Option<NodeKind<'_>> {
             if is_radix || bytes.contains(&b'_') {
                 return None;
             }
-            // As the library has it, however many digits there are.
+            // The library takes it for a number too, however many digits there are.
             Some(if text.parse::<f64>().is_ok() { NodeKind::Number } else { words })
         }
         [b'+' | b'-', b'0'..=b'9' | b'.', ..] | [b'.', ..] | [b'~'] => None,
