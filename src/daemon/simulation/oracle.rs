@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::links;
 use super::policies::Policies;
-use super::scenario::{Act, Scenario};
+use super::scenario::{Act, Scenario, token};
 use super::shown::{AHEAD, Planned, Shown};
 use super::spending::Spending;
 use crate::clock::Now;
@@ -232,7 +232,8 @@ impl<'a> Oracle<'a> {
         network: &Network,
     ) -> usize {
         let number = self.sent.len();
-        let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
+        let settings =
+            schedule.accounts.iter().find(|known| token(known) == *account).map(|known| known.quota);
         let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
         if let Some(key) = key.as_ref().filter(|_| !self.is_behind) {
             match committed.row(key) {

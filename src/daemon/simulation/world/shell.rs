@@ -8,10 +8,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::super::disk::{Write, Written};
+use super::super::scenario::token;
 use super::super::shown::Planned;
 use super::looks::Looks;
 use super::machine::Machine;
-use super::process::{Flying, Process};
+use super::process::{Flying, Process, tokens};
 use super::{Happens, Step, World};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
@@ -87,6 +88,7 @@ impl World<'_> {
             life,
             node,
             file: self.file,
+            tokens: tokens(&self.scenario.files[self.file].schedule).collect(),
             inbox: VecDeque::new(),
             wakes_at: time,
             leaves_until: None,
@@ -204,7 +206,7 @@ impl World<'_> {
         // Due occurrences are sent under the former schedule.
         let performed = self.perform(outputs);
         if let Some(process) = &mut self.machines[self.here].process {
-            process.file = file;
+            process.takes_over(file, &self.scenario.files[file].schedule);
         }
         performed?;
         self.point()?;
@@ -360,11 +362,15 @@ impl World<'_> {
     }
 
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
+        let Some(process) = &mut self.machines[self.here].process else { return };
         let (account, _) = network::purpose(request);
-        self.oracle.admits(&account, self.time);
-        if let Some(process) = &mut self.machines[self.here].process {
-            process.admitted.insert(id, (self.time, account, key));
-        }
+        // An account that is new with a reload sends in the turn of the reload at the earliest.
+        let files = &self.scenario.files;
+        let of_file = || files[self.file].schedule.accounts.iter().find(|known| known.name == account);
+        let token = process.tokens.get(&account).cloned().or_else(|| of_file().map(|known| token(known)));
+        let token = token.unwrap_or(account);
+        self.oracle.admits(&token, self.time);
+        process.admitted.insert(id, (self.time, token, key));
     }
 
     pub(super) fn tells(&mut self, event: Event) {
@@ -463,7 +469,7 @@ impl World<'_> {
             None => format!("sends #{number}: {request:?}"),
         });
         let server = self.server();
-        let flight = self.network.send(id, request, server);
+        let flight = self.network.send_by(account, id, request, server);
         self.oracle.flies(number, flight);
         if let Some(process) = &mut self.machines[self.here].process {
             process.flying.insert(flight, Flying { id, sent_at: now.wall });
