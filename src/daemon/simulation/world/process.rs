@@ -9,6 +9,7 @@ use super::super::database::Call;
 use super::super::scenario::token;
 use super::looks::Looks;
 use crate::daemon::node::{Answer, Node};
+use crate::daemon::requests::ClientsInUse;
 use crate::dispatch::RequestId;
 use crate::journal::postgres::Term;
 use crate::journal::postgres::tables::OpenedPostgres;
@@ -19,9 +20,8 @@ pub(super) struct Process {
     pub(super) life: u32,
     pub(super) node: Node,
     pub(super) file: usize,
-    /// The token of each account. One that a reload has renamed or removed keeps its token for what
-    /// is under way.
-    pub(super) tokens: BTreeMap<AccountName, AccountName>,
+    /// The token of each account, as a leader has a client of each.
+    pub(super) tokens: ClientsInUse<AccountName>,
     pub(super) inbox: VecDeque<Answer>,
     pub(super) wakes_at: Duration,
     /// The lease is being handed over, until then at the latest. `None`: it is kept.
@@ -37,16 +37,15 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Takes over the accounts of a file.
-    pub(super) fn takes_over(&mut self, file: usize, schedule: &Schedule) {
-        self.file = file;
-        self.tokens.extend(tokens(schedule));
+    /// Sends by the tokens of another schedule's accounts from now on, as a leader does by clients.
+    pub(super) fn replace_tokens(&mut self, schedule: &Schedule) {
+        self.tokens.replace(tokens(schedule), |account| self.node.core().needs(account));
     }
 }
 
 /// Returns the token of each account of a schedule.
-pub(super) fn tokens(schedule: &Schedule) -> impl Iterator<Item = (AccountName, AccountName)> + '_ {
-    schedule.accounts.iter().map(|account| (account.name.clone(), token(account)))
+pub(super) fn tokens(schedule: &Schedule) -> BTreeMap<AccountName, AccountName> {
+    schedule.accounts.iter().map(|account| (account.name.clone(), token(account))).collect()
 }
 
 pub(super) struct Flying {

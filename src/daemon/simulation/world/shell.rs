@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::super::disk::{Write, Written};
-use super::super::scenario::token;
 use super::super::shown::Planned;
 use super::looks::Looks;
 use super::machine::Machine;
@@ -17,6 +16,7 @@ use super::{Happens, Step, World};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::{Answer, Input, Node, Output};
+use crate::daemon::requests::ClientsInUse;
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
@@ -31,7 +31,8 @@ impl World<'_> {
     pub(super) fn starts(&mut self) -> Step {
         let (time, shared) = (self.time, self.is_shared());
         let machine = &mut self.machines[self.here];
-        if machine.process.is_some() {
+        // A machine that is down starts the daemon when it is up again.
+        if machine.process.is_some() || time < machine.down_until {
             return Ok(());
         }
         if time < machine.frozen_until {
@@ -88,7 +89,7 @@ impl World<'_> {
             life,
             node,
             file: self.file,
-            tokens: tokens(&self.scenario.files[self.file].schedule).collect(),
+            tokens: ClientsInUse::new(tokens(&self.scenario.files[self.file].schedule)),
             inbox: VecDeque::new(),
             wakes_at: time,
             leaves_until: None,
@@ -178,15 +179,19 @@ impl World<'_> {
         let now = self.now();
         let file = self.file;
         let frozen_until = self.machines[self.here].frozen_until;
-        let machine = &mut self.machines[self.here];
-        let Some(process) = machine.process.as_mut().filter(|process| !process.node.is_ending()) else {
+        let machine = &self.machines[self.here];
+        if machine.process.as_ref().is_none_or(|process| process.node.is_ending()) {
             return Ok(());
-        };
+        }
         if self.time < frozen_until {
             self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
         self.oracle.passes(now.wall);
+        // Due occurrences are sent under the former schedule.
+        self.handle(Input::Wake)?;
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
+        process.replace_tokens(&self.scenario.files[file].schedule);
         // It takes a while to prepare a schedule.
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();
@@ -203,10 +208,9 @@ impl World<'_> {
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
         let outputs = process.node.handle(Input::Replace(part.prepared), now);
         self.oracle.reloads(file);
-        // Due occurrences are sent under the former schedule.
         let performed = self.perform(outputs);
         if let Some(process) = &mut self.machines[self.here].process {
-            process.takes_over(file, &self.scenario.files[file].schedule);
+            process.file = file;
         }
         performed?;
         self.point()?;
@@ -364,11 +368,10 @@ impl World<'_> {
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
         let Some(process) = &mut self.machines[self.here].process else { return };
         let (account, _) = network::purpose(request);
-        // An account that is new with a reload sends in the turn of the reload at the earliest.
-        let files = &self.scenario.files;
-        let of_file = || files[self.file].schedule.accounts.iter().find(|known| known.name == account);
-        let token = process.tokens.get(&account).cloned().or_else(|| of_file().map(|known| token(known)));
-        let token = token.unwrap_or(account);
+        let Some(token) = process.tokens.of(&account) else {
+            self.oracle.violated(format!("account {account} has a request and no client: {request:?}"));
+            return;
+        };
         self.oracle.admits(&token, self.time);
         process.admitted.insert(id, (self.time, token, key));
     }
@@ -428,7 +431,7 @@ impl World<'_> {
         }
         let unreachable = time < self.machines[self.here].unreachable_until;
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        let (life, file) = (process.life, process.file);
+        let life = process.life;
         let refused = unreachable || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
         if refused && matches!(request, Request::RunNow(_)) {
             self.note(|| format!("cannot connect: {id:?}"));
@@ -444,7 +447,6 @@ impl World<'_> {
             (asked, self.time),
             now.wall,
             &account,
-            &self.scenario.files[file].schedule,
             key.clone(),
             &self.database.tables.memory,
             &self.network,
