@@ -231,7 +231,6 @@ impl<'a> Oracle<'a> {
         self.undone.push((cursor - AHEAD, cursor));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
     pub(super) fn sends(
         &mut self,
         (asked, time): (Duration, Duration),
