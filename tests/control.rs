@@ -484,7 +484,7 @@ async fn kills_double_nothing_that_is_fired_and_each_ends() {
         let fires: Vec<Child> = (0..6)
             .map(|n| {
                 let args = format!("{round}-{n}");
-                let mut command = place.command(&["fire", "nightly", "--args", &args, "--wait", "10s"]);
+                let mut command = place.command(&["fire", "nightly", "--args", &args, "--wait", "2s"]);
                 command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts")
             })
             .collect();

@@ -5,22 +5,26 @@
 /// that of the names.
 #[path = "."]
 mod ahead {
+    mod answers;
+    mod backfill;
+    mod control;
+    mod links;
+    mod log_reader;
+    mod notify;
     mod once;
+    mod postgres;
     mod postgres_soak;
     mod quota_binary;
 }
-mod answers;
 mod args_template;
 mod attention;
 mod audit;
-mod backfill;
 mod calendars;
 mod check;
 mod client;
 mod clock;
 mod commands;
 mod common;
-mod control;
 mod cron_vectors;
 mod daemon;
 mod directory;
@@ -36,19 +40,15 @@ mod import;
 mod journal;
 mod journal_lately;
 mod journal_move;
-mod links;
 mod lints;
-mod log_reader;
 mod metrics;
 mod monitoring;
 mod networks;
 mod neighbours;
 mod no_repeat;
 mod nights;
-mod notify;
 mod online;
 mod page;
-mod postgres;
 mod quota_simulation;
 mod refusals;
 mod rehearse;

@@ -47,14 +47,18 @@ pub fn until<T>(what: &str, asked: impl FnMut() -> Result<T, String>) -> T {
     until_within(PATIENCE, what, asked)
 }
 
-/// Asks again until it is as wished, for what takes minutes by design.
+/// Asks again until it is as wished, for what takes minutes by design. To ask often means to start a program: the pause
+/// between two questions is a tenth of the time that has passed.
 pub fn until_within<T>(patience: Duration, what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + patience;
+    let begin = Instant::now();
+    let end = begin + patience;
     loop {
         match asked() {
             Ok(wished) => return wished,
             Err(state) if Instant::now() > end => panic!("never {what}; the last was {state}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) => std::thread::sleep(
+                (begin.elapsed() / 10).clamp(Duration::from_millis(20), Duration::from_millis(500)),
+            ),
         }
     }
 }
