@@ -35,7 +35,7 @@ use crate::clock::Now;
 use crate::cloud66::ActionId;
 use crate::daemon::{Answer, Input, Node, Output};
 use crate::dispatch::Effect;
-use crate::journal::{self, Known, Started};
+use crate::journal::{self, KnownActions, Started};
 use crate::log::Event;
 use crate::quota::{self, Purpose};
 use crate::sandbox;
@@ -53,7 +53,7 @@ pub struct Rehearsal {
     happened: VecDeque<(Timestamp, Happening)>,
     stage: Stage,
     /// Actions that a journal would know.
-    known: Known,
+    known: KnownActions,
     /// Sweeps on every full second, whether or not that brings anything.
     #[cfg(test)]
     every_beat: bool,
@@ -99,7 +99,7 @@ impl Rehearsal {
             due: 0,
             happened: VecDeque::new(),
             stage: Stage::Begins,
-            known: Known::default(),
+            known: KnownActions::default(),
             #[cfg(test)]
             every_beat: false,
         }

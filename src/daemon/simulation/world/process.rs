@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::database::Call;
-use super::looks::Looks;
+use super::super::database::DatabaseCall;
+use super::looks::LookHistory;
 use crate::daemon::node::{Answer, Node};
 use crate::dispatch::RequestId;
 use crate::journal::postgres::Term;
@@ -23,27 +23,27 @@ pub(super) struct Process {
     /// The lease is being handed over, until then at the latest. `None`: it is kept.
     pub(super) leaves_until: Option<Duration>,
     /// Requests on their way: as the oracle knows them, by the number that the network gave them.
-    pub(super) flying: HashMap<u64, Flying>,
+    pub(super) flying: HashMap<u64, FlyingRequest>,
     /// Answers to the looks of this process.
-    pub(super) looks: Looks,
+    pub(super) looks: LookHistory,
     /// A request as the oracle knows it, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
     /// Requests that were admitted and have not left: when, and of which occurrence.
     pub(super) admitted: HashMap<RequestId, (Duration, AccountName, Option<Key>)>,
 }
 
-pub(super) struct Flying {
+pub(super) struct FlyingRequest {
     pub(super) id: RequestId,
     pub(super) sent_at: Timestamp,
 }
 
 /// The journal is being opened for a term.
-pub(super) struct Opening {
+pub(super) struct SimulatedOpening {
     pub(super) term: Term,
-    pub(super) call: Call<Option<(Recovered, OpenedPostgres)>>,
+    pub(super) call: DatabaseCall<Option<(Recovered, OpenedPostgres)>>,
 }
 
-impl Opening {
+impl SimulatedOpening {
     pub(super) fn next_at(&self, thaws: Duration) -> Duration {
         self.call.next_at(thaws)
     }
