@@ -438,7 +438,10 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
                 lines[place] = line(number, accounts, rng);
             }
             // A change by reload to occurrences that are claimed or wait.
-            6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
+            6 => {
+                let jitter = jitter(rng);
+                lines.iter_mut().for_each(|line| amend(line, |entry| entry.jitter = jitter));
+            }
             7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
             9 => amend(&mut lines[place], |entry| entry.stack_state = StackState::Hold),
             8 => amend(&mut lines[place], |entry| entry.start_deadline = deadline(rng)),
@@ -569,7 +572,9 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         && rng.bool()
     {
         let kill = Act::Kill { machine: false, down: short(rng) };
-        acts.push((at + Duration::from_millis(rng.u64(..4000)), 0, kill));
+        // What a reload makes due at once leaves within a millisecond, and is on disk soon after.
+        let within = if rng.bool() { 3000 } else { 4_000_000 };
+        acts.push((at + Duration::from_micros(rng.u64(..within)), 0, kill));
     }
     // Several at once, now and then.
     if acts.len() > 1 && rng.u32(..4) == 0 {

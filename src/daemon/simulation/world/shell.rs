@@ -209,8 +209,10 @@ impl World<'_> {
         let outputs = process.node.handle(Input::Replace(part.prepared), now);
         self.oracle.reloads(file);
         let performed = self.perform(outputs);
+        // The loop takes its next turn at once.
+        let time = self.time;
         if let Some(process) = &mut self.machines[self.here].process {
-            process.file = file;
+            (process.file, process.wakes_at) = (file, time);
         }
         performed?;
         self.point()?;
