@@ -31,9 +31,11 @@ pub(crate) struct Core {
     told_of_clock: Vec<Effect>,
     /// The instant for which new occurrences wait, as the last `clock.behind` told it.
     behind_until: Option<Timestamp>,
-    /// Set while the clock was set back and the journal's cursor has not gone back with it.
+    /// The stretch of time that the clock shows again. Set from the moment at which the clock was
+    /// set back until the journal's cursor has gone back too.
     goes_back: Option<Repeat>,
-    /// The part of `goes_back` that the journal is writing.
+    /// The value of `goes_back` in the claim that the journal is writing. The two differ when the
+    /// clock is set back again meanwhile.
     going_back: Option<Repeat>,
     /// Occurrences that the sweep has planned and the journal has not claimed.
     batch: Vec<Occurrence>,
@@ -45,9 +47,11 @@ pub(crate) struct Core {
     catching_up: Option<Timestamp>,
     /// The time at the last turn. `None` before the first.
     looked: Option<Timestamp>,
-    /// The cursor that the journal is known to have on disk.
+    /// The cursor that the journal is known to have on disk. `None`: the journal has no cursor,
+    /// because the daemon has not begun to fire.
     written: Option<Timestamp>,
-    /// The schedule that took over while `batch` still had occurrences of the schedule before.
+    /// The schedule in force, while `batch` still has occurrences of the schedule before. `None`:
+    /// all of `batch` was planned under the schedule in force.
     reloaded: Option<TakenOver>,
     by_hand: ByHand,
 }
@@ -75,8 +79,9 @@ pub(crate) enum NoBackfill {
 /// The schedule that took over, for occurrences that were planned under the one before.
 struct TakenOver {
     entries: Arc<ByName>,
-    /// The new schedule overtook a claim that is being written: the new plan has again what that
-    /// claim has from this instant on.
+    /// Set while the journal is writing a claim that was planned under the former schedule. The new
+    /// schedule plans from this instant on, so both have the occurrences that the claim has from
+    /// then on: they go on only where the new schedule has them too.
     again_from: Option<Timestamp>,
 }
 
@@ -198,6 +203,7 @@ impl Core {
             self.batch.extend(occurrences);
         }
         let cursor = self.sweep.cursor()?;
+        // Without occurrences the cursor alone is written, once in [`CURSOR_EVERY`].
         let stale = self
             .written
             .is_none_or(|written| written.checked_add(CURSOR_EVERY).is_ok_and(|stale| cursor >= stale));
@@ -208,14 +214,15 @@ impl Core {
             && self.goes_back.is_none()
             && !matches!(self.claiming, Claiming::Failed(_))
         {
-            // A reload during a claim left the sweep at the instant that it had reached.
+            // Nothing is left to be claimed, so that no further claim ends the catching up. A reload
+            // during the former claim may lead here, because it moves the sweep.
             self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;
         }
         self.claiming = Claiming::Yes;
         self.going_back = self.goes_back;
         self.being_claimed = self.batch.len();
-        // Occurrences up to now are left for a further claim.
+        // This claim does not reach now: occurrences up to now are left for a further one.
         let much = cursor < now.wall;
         let unseen = much || self.batch.first().is_some_and(|first| first.scheduled_at < now.wall);
         let away = self.looked.is_none_or(|looked| now.wall.duration_since(looked) > AWAY);
@@ -227,7 +234,8 @@ impl Core {
     pub(crate) fn claimed(&mut self, cursor: Timestamp, known: &[Key], now: Now) -> Vec<Effect> {
         self.claiming = Claiming::No;
         self.catching_up = self.catching_up.filter(|&until| cursor < until);
-        // The clock may have been set back while the journal was writing.
+        // The clock may have been set back while the journal was writing. Then this cursor is from
+        // before that, and the next claim writes another.
         let going_back = self.going_back.take();
         if self.goes_back == going_back {
             self.goes_back = None;
@@ -296,10 +304,10 @@ impl Core {
             self.catching_up = None;
             self.dispatch.goes_back(now);
         } else if let Some(from) = set_forward_from
-            // A clock that is set forward to where it had been before skips no instant.
+            // A clock that was set back and is put right has shown these instants before.
             && self.sweep.repeat().is_some_and(|repeat| repeat.until > from)
         {
-            // The clock did not skip the instants up to `from`.
+            // What is scheduled before `from` came due as time passed, before the clock was set.
             while let Some(occurrences) = self.sweep.step_to(from) {
                 self.batch.extend(occurrences);
             }
@@ -310,8 +318,8 @@ impl Core {
         if let Some(by_ms) = jumped_ms {
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
-        // A clock that was before the program's build date has skipped nothing: the occurrences of
-        // that time are caught up.
+        // A clock that showed an instant before the program's build date was wrong. What it skips
+        // when it is put right came due meanwhile, and is caught up.
         if let Some(from) = corrected_from.filter(|&from| self.sweep.is_plausible(from)) {
             self.dispatch.leaves_out(from, now.wall);
         }
@@ -550,9 +558,9 @@ impl Core {
         self.dispatch.needs(account)
     }
 
-    /// Goes on with another schedule. Occurrences that are due are decided under the old schedule
-    /// first. Those that came due and could not be claimed are planned under the old one too, up to
-    /// [`MOST_AT_ONCE`]; the rest is planned under the new one.
+    /// Goes on with another schedule. Occurrences that are due are decided under the former schedule
+    /// first. Occurrences that came due and could not be claimed are planned under the former
+    /// schedule too, up to [`MOST_AT_ONCE`]. All later ones are planned under the new schedule.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
         let Prepared { schedule, entries, timetable, links, calendars: _ } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
@@ -565,15 +573,18 @@ impl Core {
         };
         let unreached =
             self.dispatch.reached().checked_add(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MAX);
-        // A clock that was set back has shown these instants before.
+        // After the clock was set back, instants up to `shown_before` came due once already: they
+        // belong to the former schedule.
         let unreached = self.sweep.shown_before().map_or(unreached, |shown| shown.max(unreached));
-        // Occurrences that came due while nothing could be claimed belong to the old schedule.
+        // Occurrences that came due while nothing could be claimed belong to the former schedule.
         while self.batch.len() < MOST_AT_ONCE
             && let Some(occurrences) = self.sweep.step_to(unreached)
         {
             self.batch.extend(occurrences);
         }
         let from = self.sweep.cursor().unwrap_or(cursor).min(unreached);
+        // A claim that the journal is writing stays as it is. Of the rest of the batch, what the new
+        // schedule plans is left to it.
         let unclaimed = self.batch.split_off(self.being_claimed);
         self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
         let former = self.reloaded.take().and_then(|former| former.again_from);
@@ -657,7 +668,7 @@ impl Core {
     /// Returns the next instant of up to `most` entries, the soonest first. The cost grows with
     /// `most`, not with the schedule.
     pub(crate) fn upcoming(&self, most: usize) -> Vec<(Arc<Entry>, Timestamp)> {
-        // The plan has an entry of every second several times.
+        // An entry of every second is planned several times ahead, and counts once here.
         let planned = self.dispatch.planned().take(most.saturating_mul(PLANNED_EACH));
         let batch = self.batch.iter().map(|occurrence| (&occurrence.entry, occurrence.scheduled_at));
         let later = self.sweep.soonest(most);
@@ -706,7 +717,8 @@ fn comes(occurrence: &Occurrence, entries: &ByName) -> bool {
         .is_some_and(|entry| Arc::ptr_eq(entry, &occurrence.entry) || timetable::next(entry, at) == Some(at))
 }
 
-/// Returns the occurrence with the deadline and the pause of the present schedule.
+/// Returns the occurrence with its entry's deadline and pause by the present schedule. Everything
+/// else stays as it was claimed; [`Dispatch::redefine_all`] takes over the rest.
 fn in_force(occurrence: Occurrence, entries: &ByName) -> Occurrence {
     let Occurrence { entry: was, scheduled_at, pass } = occurrence;
     let entry = match entries.get(&was.name) {

@@ -250,6 +250,8 @@ impl Leader {
         let shares = daemon.shard_handle.is_some();
         let came = shares && has_moved(&daemon.shard, &whole, &daemon.whole);
         let went = shares && has_moved(&daemon.shard, &daemon.whole, &whole);
+        // What is due by now leaves under the former schedule, by the clients of that one.
+        self.handle(daemon, Input::Wake, now);
         daemon.clients.replace(clients, |account| self.node.core().needs(account));
         self.requests.clients = daemon.clients.clone();
         (daemon.schedule, daemon.calendars) = (Arc::clone(&prepared.schedule), prepared.calendars.clone());

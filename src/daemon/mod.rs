@@ -135,15 +135,13 @@ impl Daemon {
         (shard, shard_handle): (Shard, Option<ShardHandle>),
         path: &Arc<str>,
     ) -> Daemon {
-        let mut in_use = ClientsInUse::default();
-        in_use.replace(clients, |_| false);
         Daemon {
             shard,
             shared: Arc::clone(shared),
             whole,
             calendars: schedule.calendars().into_values().cloned().collect(),
             schedule,
-            clients: in_use,
+            clients: ClientsInUse::new(clients),
             shard_handle,
             ill_since: None,
             outage: Outage::default(),

@@ -10,7 +10,6 @@ use tokio::sync::mpsc;
 
 use super::core::Claims;
 use super::node::{Answer, FireByHand, NO_PERMIT, PauseChange, Steering};
-use super::replacement::Clients;
 use crate::background::WaitsForWorker;
 use crate::clock::Now;
 use crate::cloud66::{ActionId, ActionsListed, Client, FollowUp, Looked, Outcome, Reply};
@@ -18,20 +17,28 @@ use crate::dispatch::{Request, RequestId};
 use crate::journal::{Claim, Cursor, Journal, Key, SendPermit, Transition};
 use crate::schedule::{AccountName, Entry, StackUid};
 
-/// The client of each account.
-#[derive(Clone, Default)]
-pub(super) struct ClientsInUse(BTreeMap<AccountName, Arc<Client>>);
+/// The client of each account. The simulation has the accounts' tokens in place of clients.
+#[derive(Clone)]
+pub(super) struct ClientsInUse<C = Arc<Client>>(BTreeMap<AccountName, C>);
 
-impl ClientsInUse {
+impl<C: Clone> ClientsInUse<C> {
+    pub(super) fn new(clients: BTreeMap<AccountName, impl Into<C>>) -> ClientsInUse<C> {
+        ClientsInUse(clients.into_iter().map(|(name, client)| (name, client.into())).collect())
+    }
+
     /// Sends by other clients from now on. A request in flight keeps its own. An account that is
     /// gone or renamed, and is still `needed` since an action is unfinished or an attempt is in
     /// doubt, keeps the client that it had.
-    pub(super) fn replace(&mut self, clients: Clients, needed: impl Fn(&AccountName) -> bool) {
+    pub(super) fn replace(
+        &mut self,
+        clients: BTreeMap<AccountName, impl Into<C>>,
+        needed: impl Fn(&AccountName) -> bool,
+    ) {
         self.0.retain(|name, _| !clients.contains_key(name) && needed(name));
-        self.0.extend(clients.into_iter().map(|(name, client)| (name, Arc::new(client))));
+        self.0.extend(ClientsInUse::new(clients).0);
     }
 
-    fn of(&self, account: &AccountName) -> Option<Arc<Client>> {
+    pub(super) fn of(&self, account: &AccountName) -> Option<C> {
         self.0.get(account).cloned()
     }
 }

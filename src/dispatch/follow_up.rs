@@ -33,7 +33,7 @@ impl Dispatch {
             let Some(access) = self.accounts.get_mut(account).filter(|access| access.follow.due(now)) else {
                 return;
             };
-            let Ok(ticket) = access.admission.admit(Purpose::FollowUp, now) else {
+            let Ok(admitted) = access.admission.admit(&mut self.quotas, Purpose::FollowUp, now) else {
                 return;
             };
             let Some(question) = access.follow.take(now) else {
@@ -44,10 +44,10 @@ impl Dispatch {
                 FollowQuestion::One(following) => {
                     let stack = following.entry.stack.clone();
                     let question = Request::Action(account, stack, following.action);
-                    (question, InFlight::Follow(ticket, following))
+                    (question, InFlight::Follow(admitted, following))
                 }
                 FollowQuestion::Page(stack, page, sought) => {
-                    let in_flight = InFlight::FollowPage(ticket, account.clone(), page, sought);
+                    let in_flight = InFlight::FollowPage(admitted, account.clone(), page, sought);
                     (Request::Actions { account, stack, page, purpose: Purpose::FollowUp }, in_flight)
                 }
             };
@@ -59,16 +59,13 @@ impl Dispatch {
     /// The reply to a question for an action.
     pub fn followed(&mut self, id: RequestId, reply: Reply<FollowUp>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::Follow(ticket, following)) = self.requests.remove(&id) else {
+        let Some(InFlight::Follow(admitted, following)) = self.requests.remove(&id) else {
             return effects;
         };
         let entry = Arc::clone(&following.entry);
-        let Some(access) = self.accounts.get_mut(&entry.account.name) else {
-            return effects;
-        };
         let is_answer = matches!(reply.outcome, FollowUp::Action(_));
         let came = if is_answer { Came::AsAsked } else { Came::Otherwise };
-        access.settle(ticket, reply.quota, came, now, &mut effects);
+        self.settle(&entry.account.name, admitted, reply.quota, came, now, &mut effects);
         if let Some(warning) = reply.warning {
             let warning = masking::masked_and_cut(entry.args.as_deref(), &warning, LONGEST_WARNING);
             effects.push(warned(&entry, warning));
@@ -81,18 +78,18 @@ impl Dispatch {
     pub fn listed(&mut self, id: RequestId, reply: Reply<ActionsListed>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         let request = self.requests.remove(&id);
-        let (ticket, account, asked) = match request {
-            Some(InFlight::FollowPage(ticket, account, page, sought)) => {
-                (ticket, account, Asked::Sought(page, sought))
+        let (admitted, account, asked) = match request {
+            Some(InFlight::FollowPage(admitted, account, page, sought)) => {
+                (admitted, account, Asked::Sought(page, sought))
             }
-            Some(InFlight::ActionLookup(ticket, account, stack)) => (ticket, account, Asked::InDoubt(stack)),
+            Some(InFlight::ActionLookup(admitted, account, stack)) => {
+                (admitted, account, Asked::InDoubt(stack))
+            }
             _ => return effects,
         };
-        if let Some(access) = self.accounts.get_mut(&account) {
-            let is_page = matches!(reply.outcome, ActionsListed::Page(_));
-            let came = if is_page { Came::AsAsked } else { Came::Otherwise };
-            access.settle(ticket, reply.quota, came, now, &mut effects);
-        }
+        let is_page = matches!(reply.outcome, ActionsListed::Page(_));
+        let came = if is_page { Came::AsAsked } else { Came::Otherwise };
+        self.settle(&account, admitted, reply.quota, came, now, &mut effects);
         match asked {
             Asked::InDoubt(stack) => self.read(account, stack, reply.outcome, now, &mut effects),
             Asked::Sought(page, sought) => {
@@ -162,7 +159,7 @@ impl Dispatch {
             self.occurrences.activity_mut(&entry.name).unfinished.remove(&following.action);
             self.release(&entry.name);
         } else if let Some(access) = self.accounts.get_mut(&entry.account.name) {
-            access.follow_later(following, now);
+            access.follow_later(following, &self.quotas, now);
         }
     }
 

@@ -116,14 +116,12 @@ impl Dispatch {
     /// The reply to a look.
     pub fn looked(&mut self, id: RequestId, reply: Reply<Looked>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::Look(ticket, subject)) = self.requests.remove(&id) else {
+        let Some(InFlight::Look(admitted, subject)) = self.requests.remove(&id) else {
             return effects;
         };
-        if let Some(access) = self.accounts.get_mut(&subject.account) {
-            let is_seen = matches!(reply.outcome, Looked::Seen(_));
-            let came = if is_seen { Came::AsAsked } else { Came::Otherwise };
-            access.settle(ticket, reply.quota, came, now, &mut effects);
-        }
+        let is_seen = matches!(reply.outcome, Looked::Seen(_));
+        let came = if is_seen { Came::AsAsked } else { Came::Otherwise };
+        self.settle(&subject.account, admitted, reply.quota, came, now, &mut effects);
         let is_needed = self.occurrences.is_needed(&subject);
         let told = self.looks.answered(&subject, reply.outcome, is_needed, now.mono);
         effects.extend(told.map(|error| log(StackUnasked { stack: subject.stack.clone(), error })));
@@ -212,7 +210,7 @@ impl Dispatch {
         let obstacles = self.occurrences.needed(account).filter(|subject| self.looks.shows_obstacle(subject));
         let obstacles = u32::try_from(obstacles.count()).unwrap_or(u32::MAX);
         let fair = access.account().quota.window.saturating_mul(obstacles)
-            / access.admission.quota.background_share().max(1);
+            / self.quotas.quota(access.admission.quota).background_share().max(1);
         fair.clamp(EVERY, BELIEVED)
     }
 
@@ -250,18 +248,18 @@ impl Dispatch {
         let Some(access) = self.accounts.get_mut(&subject.account) else {
             return Asking::Refused("the account is no longer in the schedule".to_owned());
         };
-        let quota = &mut access.admission.quota;
+        let quota = self.quotas.quota(access.admission.quota);
         let left = quota.available(now);
         let finds_out = left == 0 && quota.limit().saturating_sub(quota.reserve()) >= FINDS_OUT;
         if left < LEAVES_ONE && !finds_out {
             return Asking::Refused("the last request that the quota has left is for the job".to_owned());
         }
-        match access.admission.admit(Purpose::Check, now) {
-            Ok(ticket) => {
+        match access.admission.admit(&mut self.quotas, Purpose::Check, now) {
+            Ok(admitted) => {
                 self.looks.asked(subject, now.mono);
                 let Subject { account, stack, job } = subject.clone();
                 effects.push(Effect::Send(id, Request::Look { account, stack, job }));
-                self.requests.insert(id, InFlight::Look(ticket, subject.clone()));
+                self.requests.insert(id, InFlight::Look(admitted, subject.clone()));
                 Asking::UnderWay
             }
             Err(Refusal::InFlight) => {

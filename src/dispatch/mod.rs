@@ -20,6 +20,7 @@ mod links;
 mod listing;
 mod occurrences;
 mod policies;
+mod quotas;
 mod recovery;
 mod reload;
 mod replies;
@@ -40,7 +41,7 @@ use crate::journal::{Origin, Pause};
 use crate::schedule::{Account, AccountName, Entry, EntryName};
 use crate::timetable::Occurrence;
 
-use access::AccountAccess;
+use access::{AccountAccess, whose};
 pub(crate) use by_hand::Hindrance;
 pub use effect::{Effect, Request, RequestId};
 use effect::{log, ms};
@@ -48,6 +49,7 @@ pub(crate) use links::Links;
 pub use occurrences::Haste;
 pub(crate) use occurrences::as_sent;
 use occurrences::{Doubtful, History, Id, Occurrences, Pending, PendingPlace, Planned, Reloaded};
+use quotas::Quotas;
 use sending::InFlight;
 #[cfg(test)]
 pub(crate) use standing::Sent;
@@ -58,6 +60,7 @@ pub(crate) use standing::{
 /// The state of all that is planned, waits, or is under way.
 pub struct Dispatch {
     accounts: BTreeMap<AccountName, AccountAccess>,
+    quotas: Quotas,
     occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
@@ -89,11 +92,14 @@ pub struct Dispatch {
 impl Dispatch {
     /// Nothing planned yet. The seed decides the jitter of retries.
     pub fn new(accounts: &[Arc<Account>], seed: u64, now: Now) -> Dispatch {
+        let mut quotas = Quotas::default();
+        let accounts = accounts.iter().map(|account| {
+            let quota = quotas.add(whose(account), account.quota, now);
+            (account.name.clone(), AccountAccess::new(account, quota))
+        });
         Dispatch {
-            accounts: accounts
-                .iter()
-                .map(|account| (account.name.clone(), AccountAccess::new(account, now)))
-                .collect(),
+            accounts: accounts.collect(),
+            quotas,
             occurrences: Occurrences::default(),
             requests: HashMap::new(),
             last: 0,
@@ -239,13 +245,17 @@ impl Dispatch {
 
     /// Returns each account's figures.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = (&AccountName, Gauges)> {
-        self.accounts.iter().map(|(name, access)| (name, access.gauges(self.occurrences.queue(name))))
+        self.accounts
+            .iter()
+            .map(|(name, access)| (name, access.gauges(&self.quotas, self.occurrences.queue(name))))
     }
 
     /// Returns true when the requests that an account has in flight take the last of its quota, or
     /// go to learn what is left.
     pub(crate) fn is_on_quotas_edge(&self, account: &AccountName) -> bool {
-        self.accounts.get(account).is_some_and(|access| access.admission.quota.is_on_edge())
+        self.accounts
+            .get(account)
+            .is_some_and(|access| self.quotas.quota(access.admission.quota).is_on_edge())
     }
 
     /// Returns true when the schedule or somebody has paused the entry's occurrences that are due
@@ -272,7 +282,7 @@ impl Dispatch {
         }
         let wall = self.occurrences.wakes_at().map(|at| now.mono + now.until(at)).into_iter();
         let accounts = self.accounts.iter().filter_map(|(name, access)| {
-            access.wakes_at(self.occurrences.queue(name), self.doubts.next_at(name), now)
+            access.wakes_at(&self.quotas, self.occurrences.queue(name), self.doubts.next_at(name), now)
         });
         wall.chain(accounts).chain(self.doubts.patience_ends()).chain(self.looks.wakes_at()).min()
     }

@@ -17,7 +17,7 @@ use crate::cloud66::Obstacle;
 use crate::journal::{Claim, Followed, Open, Reached, Recovered, TermNumber, Transition};
 use crate::log::event::{ActionUnfinished, OccurrenceUnknown};
 use crate::occurrence::Reason;
-use crate::quota::{self, Ending};
+use crate::quota::{Ending, SavedQuota};
 use crate::schedule::{Account, AccountName, Entry, EntryName, Schedule};
 
 /// The account by which a claimed stack is asked: the one that the claim names, or, where that is
@@ -45,9 +45,15 @@ impl Dispatch {
         self.doubts.former = recovered.clock;
         self.older_until = recovered.older_until;
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
-        for (account, saved) in recovered.quotas {
-            if let Some(access) = self.accounts.get_mut(&account) {
-                access.restore(saved, ending, now);
+        for (account, access) in &self.accounts {
+            // An account that was renamed while no daemon ran draws on a quota that was saved under
+            // its former name. Of several states the one with the newest answer counts.
+            let saved = recovered.quotas.iter().filter(|(name, saved)| access.draws_on(name, saved));
+            let newest =
+                saved.max_by_key(|(name, saved)| (saved.told.map(|told| told.came), name == account));
+            if let Some((_, saved)) = newest {
+                let (number, settings) = (access.admission.quota, access.account().quota);
+                self.quotas.restore(number, settings, saved.clone(), ending, now);
             }
         }
         for Followed { claim, action, sent_at, told_slow, .. } in recovered.following {
@@ -84,7 +90,7 @@ impl Dispatch {
                 let ended = LinkedKey { key: claim.key, origin: claim.origin };
                 let mut following = Following::new(entry, ended, action, sent_at, now);
                 following.told_slow = told_slow;
-                access.follow_later(following, now);
+                access.follow_later(following, &self.quotas, now);
             }
         }
         let unsent_after = match recovered.stopped_at.into_iter().chain(recovered.sent_up_to).min() {
@@ -246,7 +252,7 @@ impl Dispatch {
     }
 
     /// Returns the state of each account's quota, for the next process.
-    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, quota::SavedQuota)> {
-        self.accounts.iter().map(|(account, access)| (account.clone(), access.save()))
+    pub fn quotas(&self) -> impl Iterator<Item = (AccountName, SavedQuota)> {
+        self.accounts.iter().map(|(name, access)| (name.clone(), self.quotas.save(access.admission.quota)))
     }
 }

@@ -1,17 +1,17 @@
 //! Another schedule takes over: nothing due is lost, nothing is sent twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::access::AccountAccess;
+use super::access::{AccountAccess, whose};
+use super::quotas::QuotaNumber;
 use super::{Dispatch, Effect, Id, PendingPlace, Reloaded, log, ms};
 use crate::clock::Now;
 use crate::journal::{Key, Origin, Repetition, Transition};
 use crate::log::event::{OccurrenceSkipped, Seldom};
 use crate::occurrence::Reason;
-use crate::quota::Ending;
 use crate::schedule::{Account, AccountName, ByName, Entry, JobUid, StackUid};
 use crate::timetable::{self, Occurrence};
 
@@ -24,20 +24,25 @@ impl Dispatch {
         self.reached = self.reached.max(now.wall);
         let in_force: HashSet<&AccountName> = accounts.iter().map(|account| &account.name).collect();
         self.accounts.iter_mut().for_each(|(name, access)| access.in_force = in_force.contains(name));
-        for account in accounts {
-            match self.accounts.get_mut(&account.name) {
-                Some(access) => access.replace(account, now),
-                None => {
-                    let mut access = AccountAccess::new(account, now);
-                    // An account with another name and the same token draws on the quota that is
-                    // known.
-                    let mut renamed =
-                        self.accounts.values().filter(|was| !was.in_force).map(AccountAccess::save);
-                    if let Some(saved) = renamed.find(|saved| access.draws_on(saved)) {
-                        access.restore(saved, Ending::InOrder, now);
-                    }
-                    self.accounts.insert(account.name.clone(), access);
+        // An account that keeps its token keeps its quota, whatever other account has that token.
+        let kept = |account: &Arc<Account>| {
+            let access = self.accounts.get(&account.name)?;
+            access.is_of_user_of(account).then_some(access.admission.quota)
+        };
+        let kept: Vec<Option<QuotaNumber>> = accounts.iter().map(kept).collect();
+        let mut drawn: BTreeSet<QuotaNumber> = kept.iter().flatten().copied().collect();
+        for (account, kept) in accounts.iter().zip(kept) {
+            let number = match kept {
+                Some(number) => {
+                    self.quotas.resettle(number, account.quota, now);
+                    number
                 }
+                None => self.quotas.take(whose(account), account.quota, &drawn, now),
+            };
+            drawn.insert(number);
+            match self.accounts.get_mut(&account.name) {
+                Some(access) => access.replace(account, number),
+                None => drop(self.accounts.insert(account.name.clone(), AccountAccess::new(account, number))),
             }
         }
         self.redefine_all(entries, now)

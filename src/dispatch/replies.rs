@@ -30,25 +30,28 @@ impl Dispatch {
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::Fire(ticket, id, left)) = self.requests.remove(&id) else {
+        let Some(InFlight::Fire(admitted, id, left)) = self.requests.remove(&id) else {
             return effects;
         };
-        let Some(pending) = self.occurrences.get(id) else {
+        let Some(entry) = self.occurrences.get(id).map(|pending| Arc::clone(&pending.entry)) else {
             return effects;
         };
-        let entry = Arc::clone(&pending.entry);
-        let Some(access) = self.accounts.get_mut(&entry.account.name) else {
-            return effects;
-        };
-        let verdict = access.judge(reply.quota.as_ref());
-        access.trouble.fired(&entry.name, &reply.outcome, now.wall);
+        let account = &entry.account.name;
+        let verdict = self.quotas.judge(&admitted, reply.quota.as_ref());
+        if let Some(access) = self.accounts.get_mut(account) {
+            access.trouble.fired(&entry.name, &reply.outcome, now.wall);
+        }
         let came = match reply.outcome {
             Outcome::NotSent { .. } | Outcome::Unsendable { .. } => Came::NeverSent,
             _ => Came::Otherwise,
         };
-        access.settle(ticket, reply.quota, came, now, &mut effects);
-        let (limit, remaining) =
-            (access.admission.quota.limit(), reply.quota.and_then(|answer| answer.remaining));
+        let number = admitted.quota();
+        self.settle(account, admitted, reply.quota, came, now, &mut effects);
+        let limit = self.quotas.quota(number).limit();
+        let remaining = reply.quota.and_then(|answer| answer.remaining);
+        let (Some(pending), Some(access)) = (self.occurrences.get(id), self.accounts.get_mut(account)) else {
+            return effects;
+        };
         if let Some(warning) = reply.warning {
             effects.push(warned(&entry, warning));
         }
@@ -214,7 +217,7 @@ impl Dispatch {
             self.finished(&following, action, now, effects);
         } else if let Some(access) = self.accounts.get_mut(&entry.account.name) {
             self.occurrences.activity_mut(&entry.name).unfinished.insert(action_id);
-            access.follow_later(following, now);
+            access.follow_later(following, &self.quotas, now);
         }
         self.occurrences.leave(id);
     }

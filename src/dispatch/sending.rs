@@ -5,36 +5,34 @@ use std::sync::Arc;
 use super::follow::Following;
 use super::holding::Turn;
 use super::in_doubt::Lesson;
+use super::quotas::Admitted;
 use super::stack_state::Subject;
 use super::{Dispatch, Effect, Id, PendingPlace, Request, RequestId};
 use crate::clock::Now;
 use crate::journal::Transition;
-use crate::quota::{Purpose, Refusal, Ticket};
+use crate::quota::{Purpose, Refusal};
 use crate::schedule::{AccountName, JobUid, StackUid};
 
 /// A request whose answer is awaited.
 pub(super) enum InFlight {
     /// And when it left.
-    Fire(Ticket, Id, Now),
-    Follow(Ticket, Following),
+    Fire(Admitted, Id, Now),
+    Follow(Admitted, Following),
     /// A question for a page of a stack's actions, where these should be.
-    FollowPage(Ticket, AccountName, u32, Vec<Following>),
+    FollowPage(Admitted, AccountName, u32, Vec<Following>),
     /// A question for the actions of a stack.
-    ActionLookup(Ticket, AccountName, StackUid),
+    ActionLookup(Admitted, AccountName, StackUid),
     /// A look at a stack or a job.
-    Look(Ticket, Subject),
+    Look(Admitted, Subject),
     /// A question for a job's record: about attempts in doubt, or to learn from a run.
-    JobRecord(Ticket, AccountName, StackUid, JobUid, Option<Lesson>),
+    JobRecord(Admitted, AccountName, StackUid, JobUid, Option<Lesson>),
 }
 
 impl Dispatch {
     /// Sends what an account's quota admits: fires first, in the order of the queue, then
     /// follow-up.
     pub(super) fn serve(&mut self, account: &AccountName, now: Now, effects: &mut Vec<Effect>) {
-        let Some(access) = self.accounts.get_mut(account) else {
-            return;
-        };
-        access.pass_time(now, effects);
+        self.pass_time(account, now, effects);
         while let Some(id) = self.occurrences.next_retry(account, now.mono) {
             self.occurrences.move_to(id, PendingPlace::Ready);
         }
@@ -54,12 +52,13 @@ impl Dispatch {
                 Turn::Stays => continue,
                 Turn::GoesUnseen(subjects, error) => Some((subjects, error)),
             };
-            match self.accounts.get_mut(account).map(|access| access.admission.admit(Purpose::Fire, now)) {
-                Some(Ok(ticket)) => {
+            let access = self.accounts.get_mut(account);
+            match access.map(|access| access.admission.admit(&mut self.quotas, Purpose::Fire, now)) {
+                Some(Ok(admitted)) => {
                     if let Some((subjects, error)) = unseen {
                         self.goes_unseen(subjects, &error, now, effects);
                     }
-                    self.send(id, ticket, now, effects);
+                    self.send(id, admitted, now, effects);
                 }
                 Some(Err(refusal)) => break Some(refusal),
                 None => return,
@@ -75,7 +74,7 @@ impl Dispatch {
         }
     }
 
-    fn send(&mut self, id: Id, ticket: Ticket, now: Now, effects: &mut Vec<Effect>) {
+    fn send(&mut self, id: Id, admitted: Admitted, now: Now, effects: &mut Vec<Effect>) {
         let request = RequestId(self.number());
         let Some(pending) = self.occurrences.get_mut(id) else {
             return;
@@ -103,6 +102,6 @@ impl Dispatch {
             let activity = self.occurrences.activity_mut(&entry);
             activity.newest_sent = activity.newest_sent.max(Some(first));
         }
-        self.requests.insert(request, InFlight::Fire(ticket, id, now));
+        self.requests.insert(request, InFlight::Fire(admitted, id, now));
     }
 }

@@ -115,7 +115,9 @@ impl Dispatch {
     /// Returns each account's standing. The cost grows with the number of accounts, not with
     /// the number of occurrences that wait.
     pub(crate) fn standings(&self) -> impl Iterator<Item = (&AccountName, AccountStanding)> {
-        self.accounts.iter().map(|(name, access)| (name, access.standing(self.occurrences.queue(name))))
+        self.accounts
+            .iter()
+            .map(|(name, access)| (name, access.standing(&self.quotas, self.occurrences.queue(name))))
     }
 
     /// Returns some of the waiting occurrences with the reason of each: of each account a fair
@@ -123,7 +125,8 @@ impl Dispatch {
     pub(crate) fn waiting(&self, most: usize, now: Now) -> Vec<WaitingOccurrence> {
         let waits = |(name, access): (&AccountName, &AccountAccess)| {
             let queue = self.occurrences.queue(name)?;
-            let mut waits = queue.waits(access.admission.closed_until(Purpose::Fire), now).peekable();
+            let closed_until = self.quotas.closed_until(access.admission.quota, Purpose::Fire);
+            let mut waits = queue.waits(closed_until, now).peekable();
             waits.peek().is_some().then_some(waits)
         };
         let busy: Vec<_> = self.accounts.iter().filter_map(waits).collect();

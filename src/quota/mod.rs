@@ -79,9 +79,6 @@ const BEFORE_START: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[derive(Debug)]
 pub struct Quota {
     settings: QuotaSettings,
-    /// Number of this quota among those that the account has had. Tickets of another one change
-    /// nothing here.
-    generation: u32,
     /// Burst limit of fires, and of the questions that fires wait for.
     fire_burst: Burst,
     /// Burst limit of follow-up and checks.
@@ -133,7 +130,6 @@ impl Quota {
     pub fn new(settings: QuotaSettings, now: Now) -> Quota {
         Quota {
             settings,
-            generation: 0,
             fire_burst: Burst::default(),
             background_burst: Burst::default(),
             limit: settings.limit,
@@ -153,12 +149,6 @@ impl Quota {
             exhausted: false,
             seen: inner(now),
         }
-    }
-
-    /// The quota of another user that takes this one's place. Answers to what this one admitted
-    /// change nothing in the new one, whenever they come.
-    pub fn successor(&self, settings: QuotaSettings, now: Now) -> Quota {
-        Quota { generation: self.generation + 1, ..Quota::new(settings, now) }
     }
 
     /// Returns what a refusal tells of the quota. `None` when the answer is no refusal.
@@ -227,16 +217,13 @@ impl Quota {
         }
         self.background_in_flight += u32::from(purpose.is_background());
         self.burst(purpose).left();
-        Ok(Ticket { generation: self.generation, number, sent: now.mono, purpose })
+        Ok(Ticket { number, sent: now.mono, purpose })
     }
 
     /// An answer came, whatever its status.
     pub fn answered(&mut self, ticket: Ticket, answer: QuotaAnswer, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
-        if ticket.generation != self.generation {
-            return Vec::new();
-        }
         let verdict = self.judge(&answer);
         let probe = self.probe == Some(ticket.number);
         self.hand_back(&ticket, true);
@@ -296,9 +283,6 @@ impl Quota {
     pub fn lost(&mut self, ticket: Ticket, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
-        if ticket.generation != self.generation {
-            return Vec::new();
-        }
         self.hand_back(&ticket, true);
         self.belief.lost(ticket.number);
         self.ledger.add_doubtful(ticket.sent, now.mono);
@@ -311,9 +295,6 @@ impl Quota {
     pub fn unsent(&mut self, ticket: Ticket, now: Now) -> Vec<QuotaChange> {
         let now = inner(now);
         self.age(now);
-        if ticket.generation != self.generation {
-            return Vec::new();
-        }
         self.hand_back(&ticket, false);
         self.belief.unsent(ticket.number);
         Vec::new()

@@ -36,8 +36,6 @@ impl Purpose {
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a ticket that is not handed back counts as in flight for ever"]
 pub struct Ticket {
-    /// The quota that admitted the request, by its number among those of the account.
-    pub(super) generation: u32,
     /// Number of the request, in the order of sending.
     pub(super) number: u64,
     pub(super) sent: Mono,

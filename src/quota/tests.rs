@@ -393,18 +393,6 @@ fn absurd_headers_break_nothing() {
 }
 
 #[test]
-fn an_answer_to_the_former_token_changes_nothing_of_the_new_token_s_quota() {
-    let mut quota = known(50);
-    let old = fire(&mut quota, 1).expect("one goes");
-    let mut quota = quota.successor(settings(100, 10), at(2));
-    let retry_after = Some(Duration::from_secs(86_000));
-    let refused = Some(Throttle { retry_after, words: ThrottleWords::OfTheApi });
-    assert_eq!(quota.answered(old, QuotaAnswer { refused, ..REFUSED }, at(3)), []);
-    assert_eq!(quota.remaining(), None, "the new token was told nothing");
-    assert!(fire(&mut quota, 3).is_ok(), "the new token is free");
-}
-
-#[test]
 fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
     let mut quota = known(90);
     let ask = quota.admit(Purpose::FollowUp, at(1)).expect("a question goes");

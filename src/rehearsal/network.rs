@@ -195,9 +195,20 @@ impl Network {
 
     /// Sends a request now. Returns the number that it has among all that were sent.
     pub(crate) fn send(&mut self, id: RequestId, request: Request, now: Timestamp) -> u64 {
+        let (account, _) = purpose(&request);
+        self.send_by(account, id, request, now)
+    }
+
+    /// Sends a request by the token of this account now, whatever account the request names.
+    pub(crate) fn send_by(
+        &mut self,
+        account: AccountName,
+        id: RequestId,
+        request: Request,
+        now: Timestamp,
+    ) -> u64 {
         self.sent += 1;
         let number = self.sent;
-        let (account, _) = purpose(&request);
         let Some(access) = self.accesses.get(&account) else {
             return number;
         };

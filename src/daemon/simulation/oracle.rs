@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::links;
 use super::policies::PolicyOracle;
-use super::scenario::{Act, Scenario};
+use super::scenario::{Act, Scenario, token};
 use super::shown::{AHEAD, PlanProgress, ShownTime};
 use super::spending::Spending;
 use crate::clock::Now;
@@ -19,7 +19,7 @@ use crate::occurrence::Reason;
 use crate::quota::QuotaAnswer;
 use crate::rehearsal::network::Network;
 use crate::sandbox;
-use crate::schedule::{AccountName, EntryName, Schedule};
+use crate::schedule::{AccountName, EntryName, QuotaSettings, Schedule};
 
 /// A clock that is further from the API's is wrong.
 const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
@@ -52,6 +52,9 @@ pub(super) struct Oracle<'a> {
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
+    /// The settings of each token's quota by the newest file that has the token: they count for what
+    /// an account that is gone or renamed still asks.
+    quotas: BTreeMap<AccountName, QuotaSettings>,
     /// The entries that somebody paused, and was told so.
     paused: BTreeMap<EntryName, Pause>,
     /// The journal was an older copy of itself: what an occurrence scheduled before had led to may
@@ -77,7 +80,7 @@ struct SentRequest {
     wall: Timestamp,
     /// By the API's clock.
     server: Timestamp,
-    settings: crate::schedule::QuotaSettings,
+    settings: QuotaSettings,
 }
 
 impl<'a> Oracle<'a> {
@@ -94,6 +97,7 @@ impl<'a> Oracle<'a> {
             undone: Vec::new(),
             vague_if_it_dies: Vec::new(),
             spending: BTreeMap::new(),
+            quotas: BTreeMap::new(),
             paused: BTreeMap::new(),
             older_until: None,
             surplus: Vec::new(),
@@ -147,9 +151,16 @@ impl<'a> Oracle<'a> {
         for open in recovered.open.iter().filter(|open| open.reached == Reached::Unsent) {
             self.was_not_sent(&open.claim.key);
         }
-        self.file = file;
+        self.takes_over(file);
         let in_order = recovered.stopped_at.is_some();
         self.spending.values_mut().for_each(|spending| spending.starts(in_order));
+    }
+
+    /// A process goes by another file.
+    fn takes_over(&mut self, file: usize) {
+        self.file = file;
+        let accounts = &self.scenario.files[file].schedule.accounts;
+        self.quotas.extend(accounts.iter().map(|account| (token(account), account.quota)));
     }
 
     /// A leader takes a claim of a former term for one that was not sent.
@@ -161,7 +172,7 @@ impl<'a> Oracle<'a> {
     }
 
     pub(super) fn reloads(&mut self, file: usize) {
-        self.file = file;
+        self.takes_over(file);
         if let Some(shown) = self.shown() {
             self.vague_if_it_dies.push((shown - AHEAD, shown + AHEAD));
         }
@@ -220,19 +231,17 @@ impl<'a> Oracle<'a> {
         self.undone.push((cursor - AHEAD, cursor));
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is another side of one request")]
     pub(super) fn sends(
         &mut self,
         (asked, time): (Duration, Duration),
         wall: Timestamp,
         account: &AccountName,
-        schedule: &Schedule,
         key: Option<Key>,
         committed: &Memory,
         network: &Network,
     ) -> usize {
         let number = self.sent.len();
-        let settings = schedule.accounts.iter().find(|known| known.name == *account).map(|known| known.quota);
+        let settings = self.quotas.get(account).copied();
         let settings = settings.unwrap_or(self.scenario.universe.accounts[0].quota);
         if let Some(key) = key.as_ref().filter(|_| !self.is_behind) {
             match committed.row(key) {

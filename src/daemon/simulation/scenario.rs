@@ -22,7 +22,7 @@ use crate::sandbox::fault::{Fault, FaultEffect, FaultKind, FaultOrder};
 use crate::sandbox::{Deploys, Endpoint, WindowKind};
 use crate::schedule::{
     self, Account, AccountName, CatchUp, Entry, EntryName, Expression, JobUid, Overlap, Priority,
-    QuotaSettings, Reserve, Schedule, StackState, StackUid,
+    QuotaSettings, Reserve, Schedule, StackState, StackUid, TokenSource,
 };
 pub(super) use people::People;
 
@@ -38,7 +38,7 @@ pub(super) struct Scenario {
     pub(super) files: Vec<File>,
     /// The one by which nothing comes due.
     pub(super) silent_file: usize,
-    /// Every stack and job that any file names.
+    /// Every stack and job that any file names, and an account for each token, by the token's name.
     pub(super) universe: Schedule,
     pub(super) conditions: Conditions,
     /// Time by which each machine's clock is ahead of the server's at the start. Several machines
@@ -277,7 +277,7 @@ impl Scenario {
                 Timestamp::from_second(start.as_second()).expect("an instant")
             },
             span,
-            universe: Schedule { accounts: accounts.clone(), entries },
+            universe: Schedule { accounts: by_token(&files), entries },
             silent_file,
             conditions: conditions(rng),
             clocks: vec![SignedDuration::ZERO],
@@ -320,6 +320,7 @@ fn account(number: usize, rng: &mut Rng) -> Account {
     let limit = if rng.bool() { rng.u32(3..40) } else { rng.u32(100..1000) };
     Account {
         name: AccountName::new(["main", "other"][number]).expect("a name"),
+        token: TokenSource::Env(format!("T{number}")),
         timeout: Duration::from_secs(rng.u64(4..15)),
         quota: QuotaSettings {
             limit,
@@ -328,6 +329,26 @@ fn account(number: usize, rng: &mut Rng) -> Account {
         },
         ..(*TEMPLATE.accounts[0]).clone()
     }
+}
+
+/// Returns the name of an account's token: accounts come by other names and other tokens.
+pub(super) fn token(account: &Account) -> AccountName {
+    match &account.token {
+        TokenSource::Env(name) => AccountName::new(name).expect("a name"),
+        other => unreachable!("no account of a scenario has {other:?}"),
+    }
+}
+
+/// Returns an account for each token of any file, by the token's name.
+fn by_token(files: &[File]) -> Vec<Arc<Account>> {
+    let mut accounts: Vec<Arc<Account>> = Vec::new();
+    for account in files.iter().flat_map(|file| &file.schedule.accounts) {
+        let name = token(account);
+        if accounts.iter().all(|known| known.name != name) {
+            accounts.push(Arc::new(Account { name, ..(**account).clone() }));
+        }
+    }
+    accounts
 }
 
 fn reserve(limit: u32, rng: &mut Rng) -> Reserve {
@@ -417,7 +438,10 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<SimulatedEntry>, rng: &
                 lines[place] = line(number, accounts, rng);
             }
             // A change by reload to occurrences that are claimed or wait.
-            6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
+            6 => {
+                let jitter = jitter(rng);
+                lines.iter_mut().for_each(|line| amend(line, |entry| entry.jitter = jitter));
+            }
             7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
             9 => amend(&mut lines[place], |entry| entry.stack_state = StackState::Hold),
             8 => amend(&mut lines[place], |entry| entry.start_deadline = deadline(rng)),
@@ -427,8 +451,17 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<SimulatedEntry>, rng: &
                 let mut changed = (*accounts[place]).clone();
                 changed.quota.reserve = reserve(changed.quota.limit, rng);
                 changed.timeout = Duration::from_secs(rng.u64(4..15));
+                let fresh = rng.u32(100..1_000_000);
+                match rng.u32(..3) {
+                    // The account is renamed: it has the same token.
+                    0 => changed.name = AccountName::new(&format!("a{fresh}")).expect("a name"),
+                    // It has another user's token.
+                    1 => changed.token = TokenSource::Env(format!("T{fresh}")),
+                    _ => {}
+                }
                 let changed = Arc::new(changed);
-                for line in lines.iter_mut().filter(|line| line.entry.account.name == changed.name) {
+                let was = accounts[place].name.clone();
+                for line in lines.iter_mut().filter(|line| line.entry.account.name == was) {
                     let entry = Entry { account: Arc::clone(&changed), ..(*line.entry).clone() };
                     line.entry = Arc::new(entry);
                 }
@@ -539,7 +572,9 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         && rng.bool()
     {
         let kill = Act::Kill { machine: false, down: short(rng) };
-        acts.push((at + Duration::from_millis(rng.u64(..4000)), 0, kill));
+        // What a reload makes due at once leaves within a millisecond, and is on disk soon after.
+        let within = if rng.bool() { 3000 } else { 4_000_000 };
+        acts.push((at + Duration::from_micros(rng.u64(..within)), 0, kill));
     }
     // Several at once, now and then.
     if acts.len() > 1 && rng.u32(..4) == 0 {

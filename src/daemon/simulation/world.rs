@@ -422,6 +422,7 @@ impl<'a> SimulatedWorld<'a> {
         if machine {
             let up = SignedDuration::try_from(self.time + down + BOOTED).unwrap_or_default();
             self.machines[self.here].booted = up - SignedDuration::from_secs(3);
+            self.machines[self.here].down_until = self.time + down;
             self.machines[self.here].former = None;
         }
         self.is_gone(machine);

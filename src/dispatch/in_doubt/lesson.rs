@@ -52,10 +52,10 @@ impl Dispatch {
     ) -> Option<RequestId> {
         let request = RequestId(self.number());
         let access = self.accounts.get_mut(account)?;
-        let ticket = access.admission.admit(Purpose::Check, now).ok()?;
+        let admitted = access.admission.admit(&mut self.quotas, Purpose::Check, now).ok()?;
         let question = Request::JobRecord(account.clone(), stack.clone(), job.clone());
         effects.push(Effect::Send(request, question));
-        let asked = InFlight::JobRecord(ticket, account.clone(), stack, job, lesson);
+        let asked = InFlight::JobRecord(admitted, account.clone(), stack, job, lesson);
         self.requests.insert(request, asked);
         Some(request)
     }

@@ -158,7 +158,7 @@ impl Dispatch {
             let Some(access) = self.accounts.get_mut(account) else {
                 return;
             };
-            let Ok(ticket) = access.admission.admit(Purpose::Reconcile, now) else {
+            let Ok(admitted) = access.admission.admit(&mut self.quotas, Purpose::Reconcile, now) else {
                 return;
             };
             let Some(inquiry) = self.doubts.inquiries.get_mut(&(account.clone(), stack.clone())) else {
@@ -176,7 +176,7 @@ impl Dispatch {
                     Request::Actions { account, stack, page, purpose: Purpose::Reconcile },
                 ));
             }
-            self.requests.insert(request, InFlight::ActionLookup(ticket, account.clone(), stack));
+            self.requests.insert(request, InFlight::ActionLookup(admitted, account.clone(), stack));
         }
     }
 
@@ -293,12 +293,11 @@ impl Dispatch {
     /// The reply to a question for a job's record.
     pub fn recorded(&mut self, id: RequestId, reply: Reply<Option<JobRecord>>, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
-        let Some(InFlight::JobRecord(ticket, account, stack, job, lesson)) = self.requests.remove(&id) else {
+        let Some(InFlight::JobRecord(admitted, account, stack, job, lesson)) = self.requests.remove(&id)
+        else {
             return effects;
         };
-        if let Some(access) = self.accounts.get_mut(&account) {
-            access.settle(ticket, reply.quota, Came::Otherwise, now, &mut effects);
-        }
+        self.settle(&account, admitted, reply.quota, Came::Otherwise, now, &mut effects);
         if let Some(lesson) = lesson {
             self.learns(lesson, reply.outcome);
             return effects;

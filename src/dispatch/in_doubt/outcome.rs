@@ -92,7 +92,8 @@ impl Dispatch {
         let Some(access) = self.accounts.get(&doubt.account) else {
             return;
         };
-        let (limit, remaining) = (access.admission.quota.limit(), access.admission.quota.remaining());
+        let quota = self.quotas.quota(access.admission.quota);
+        let (limit, remaining) = (quota.limit(), quota.remaining());
         let began = action.started().filter(|&at| doubt.vague && at > doubt.sent_at);
         if let Some(pending) = self.occurrences.get_mut(id) {
             pending.history.attempts = pending.history.attempts.max(1);

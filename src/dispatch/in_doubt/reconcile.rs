@@ -1,31 +1,40 @@
-//! Of attempts in doubt and a stack's actions: which attempt has started one, and which has not.
+//! Judges the attempts in doubt on a stack by the stack's actions: which attempts have started an
+//! action, and which have not.
 //!
-//! An action does not name its job, and others start jobs of the same stack. So an attempt may have
-//! started any action that nobody is known to have started, of the same user, in the time in which
-//! it can have taken effect. The verdict is what holds in every case that can be:
+//! **Problem.** An action does not name its job, and other people start jobs of the same stack. An
+//! attempt may have started any action of its token's user that began while the attempt could take
+//! effect (its *span*), unless somebody else is known to have started that action.
 //!
-//! - there is no such action, and it is too late for one to come: not started;
-//! - of a group of attempts that compete for the same actions, there are as many as actions, each
-//!   can have one that began soon after it left, and nobody else is seen to use the same user for
-//!   the stack: all have started. Which action is whose is said where only one way is possible,
-//!   also among the attempts of one entry: requests overtake each other;
-//! - otherwise nothing can tell.
+//! **Mechanism.** Actions that nobody is known to have started are *candidates*. Attempts that can
+//! own a candidate in common form a *group*. A verdict is given where it holds in every case that
+//! is possible:
 //!
-//! It rests on this: an attempt took effect within its span by the API's clock or not at all; a
-//! former process's clock was right, or as far from the API's as ours is, and that of another
-//! member within a minute of the API's; and an action of another user is not ours, once an answer
-//! has told who the token's user is, until the next reload. Not started needs nothing else.
+//! - `NotStarted`: the attempt can own no candidate, and it is too late for its action to appear.
+//! - `Started`, of all attempts of a group: the group has as many candidates as attempts, each
+//!   attempt can have a candidate of its own that began soon after the attempt left, and nobody
+//!   else is seen to start jobs of the stack with our user. The verdict names the action of an
+//!   attempt where only one assignment is possible. Requests overtake each other, so this holds
+//!   among the attempts of one entry too.
+//! - `Unknown` otherwise, or `Later` while an action may still appear.
 //!
-//! Started also supposes what the list cannot show: that nobody starts a job of this stack with the
-//! same user in the very minutes of an attempt that never arrived. Who does so at other times is
-//! seen, as far back as the list goes, and remembered for a day; then nothing can tell by the list.
-//! The record of the job may contradict it (`evidence.rs`).
+//! Every verdict supposes three things. An attempt takes effect within its span by the API's clock,
+//! or never. The clock of a former process was right, or as wrong as ours is, and the clock of
+//! another member is within a minute of the API's. Once an answer has told who the token's user is,
+//! another user's action is not ours; a reload makes the user unknown again.
 //!
-//! An attempt's span may be hours long: its machine slept, or the clock was wrong by hours when its
-//! process was killed, and nothing tells from when on it was. An action in the midst of it keeps
-//! the attempt from being sent again, and does not show that it started. Example: due at 02:00, the
-//! clock is five hours fast at the next start, at 02:05 by the API. The attempt left at 02:00 or at
-//! 21:00. Somebody's run of 23:30 is in its span, and near neither.
+//! `Started` supposes a fourth thing, which no list shows: nobody starts a job of this stack with
+//! our user in the very minutes of an attempt that never arrived. A person who does so at other
+//! times is seen, as far back as the list goes, and remembered for a day; meanwhile no list leads
+//! to `Started`. The record of the job may contradict the list (`evidence.rs`).
+//!
+//! **Long spans.** The span of an attempt is hours long where its machine slept, or where its
+//! process was killed while the clock was wrong by hours, because nothing tells since when the
+//! clock was wrong. A candidate in the midst of such a span keeps the attempt from being sent
+//! again, and does not show that it started.
+//!
+//! **Example.** An occurrence is due at 02:00. At the next start the API's clock shows 02:05, and
+//! ours is five hours fast. So the attempt left at 02:00, or at 21:00 the day before. A run of
+//! 23:30 is in its span, and soon after neither: the verdict is `Unknown`.
 
 use std::collections::HashSet;
 
@@ -33,25 +42,28 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cloud66::{Action, ActionId};
 
-/// Instants are whole seconds, cut off.
+/// The API cuts the instants of actions to whole seconds, so that an action may seem to have begun
+/// this much before it did.
 pub(super) const CUT_OFF: SignedDuration = SignedDuration::from_secs(1);
 
-/// An attempt that may have started an action that is not known.
+/// An attempt of which no answer tells whether it started an action.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
-    /// It took no effect earlier, by the API's clock.
+    /// Begin of the span in which the attempt can have taken effect, by the API's clock.
     pub(super) from: Timestamp,
-    /// Nor later.
+    /// End of that span.
     pub(super) until: Timestamp,
-    /// The parts of that span soon after it left, by each clock that it may have left by. An action
-    /// in one of them shows that the attempt started it, where nobody else can have.
+    /// The parts of the span soon after the attempt left, one for each clock that it may have left
+    /// by. An action in one of them shows that the attempt started, where nobody else can have
+    /// started that action.
     pub(super) near: Vec<(Timestamp, Timestamp)>,
-    /// The user whose actions the token starts, where that is known for sure.
+    /// The user of the token. `None`: no answer has told who that is.
     pub(super) user: Option<String>,
     pub(super) standing: StillPossible,
 }
 
-/// The events that are still possible for an attempt.
+/// The events that are still possible for an attempt. An attempt that is `InFlight` or `Open` may
+/// start an action that is in no list yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StillPossible {
     /// Its answer may still come.
@@ -60,21 +72,21 @@ pub(super) enum StillPossible {
     Open,
     /// In doubt, and too late to take effect.
     Over,
-    /// Nothing could tell whether it started one of the actions, or which, and nobody asks any
-    /// more.
+    /// No longer asked about, because nothing could tell whether the attempt started an action, or
+    /// which one. It still competes for the actions that it may have started.
     GivenUp,
 }
 
 /// The verdict on an attempt in doubt.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum AttemptVerdict {
-    /// It started an action; this one, where it can be told from the others.
+    /// The attempt started an action. `None`: which one of several is not certain.
     Started(Option<Box<Action>>),
-    /// It started none, and will not.
+    /// The attempt started no action, and cannot start one any more.
     NotStarted,
-    /// Nothing can tell.
+    /// No later list will tell whether the attempt started an action.
     Unknown,
-    /// Ask again: something is still to come.
+    /// A later list may tell: an action or an answer may still come.
     Later,
 }
 
@@ -83,16 +95,17 @@ pub(super) enum AttemptVerdict {
 pub(super) struct Judgement {
     /// One verdict for each attempt, in their order.
     pub(super) verdicts: Vec<AttemptVerdict>,
-    /// Actions of the groups in which all attempts have started, whichever action is whose. No
-    /// other attempt can own one of them.
+    /// Actions of the groups in which all attempts have started, even where it is not certain which
+    /// attempt started which action. No other attempt can own one of them.
     pub(super) owned: Vec<ActionId>,
-    /// Somebody else is seen to start jobs of the stack with our user, at times at which no attempt
-    /// of ours can have.
+    /// Somebody else is seen to start jobs of the stack with our user: a candidate began when none
+    /// of our attempts can have started it.
     pub(super) is_user_shared: bool,
 }
 
-/// The actions that an attempt of ours may have started: runs of jobs through the API that nobody
-/// is known to have started. What cannot be read is kept, since it may be one.
+/// Returns the actions that an attempt of ours may have started, the earliest first: runs of jobs
+/// through the API that are not `known` to belong to an occurrence. An action whose kind cannot be
+/// read is kept, because it may be such a run.
 pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec<Action> {
     let mut seen = HashSet::new();
     let may_be = |field: &Option<String>, word: &str| {
@@ -107,9 +120,9 @@ pub(super) fn candidates(actions: Vec<Action>, known: &HashSet<ActionId>) -> Vec
     candidates
 }
 
-/// Judges each attempt. The candidates are of a list that was read as it was not before any attempt
-/// that is [`StillPossible::Over`] was so. `is_shared`: somebody else was seen to start jobs of the
-/// stack with our user, in a list before.
+/// Judges each attempt. The list with the candidates must have been read after every attempt that
+/// is [`StillPossible::Over`] had come to that. `is_shared`: an earlier list has shown that
+/// somebody else starts jobs of the stack with our user.
 pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool) -> Judgement {
     let fits: Vec<Vec<usize>> = attempts
         .iter()
@@ -121,7 +134,8 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool
             owners[candidate].push(attempt);
         }
     }
-    // Somebody else starts jobs of this stack, and nothing tells theirs from ours.
+    // A candidate that none of our attempts can own: somebody else starts jobs of this stack, and
+    // nothing tells which of the candidates are theirs.
     let strangers = owners.iter().zip(candidates).any(|(owners, candidate)| {
         owners.is_empty() && attempts.iter().any(|attempt| attempt.is_of_user(candidate))
     });
@@ -149,13 +163,13 @@ pub(super) fn judge(attempts: &[Attempt], candidates: &[Action], is_shared: bool
 }
 
 impl Attempt {
-    /// One of which nobody asks any more what became of it.
+    /// Returns an attempt that is no longer asked about.
     pub(super) fn given_up(from: Timestamp, until: Timestamp, user: Option<String>) -> Attempt {
         Attempt::given_up_near(vec![(from, until)], user)
     }
 
-    /// One of which nobody asks any more what became of it, and which took effect in one of these
-    /// spans, or between them.
+    /// Returns an attempt that is no longer asked about, and that took effect in one of these spans
+    /// or between them.
     pub(super) fn given_up_near(near: Vec<(Timestamp, Timestamp)>, user: Option<String>) -> Attempt {
         let from = near.iter().map(|&(from, _)| from).min().unwrap_or(Timestamp::MIN);
         let until = near.iter().map(|&(_, until)| until).max().unwrap_or(Timestamp::MAX);
@@ -209,7 +223,7 @@ fn group(first: usize, fits: &[Vec<usize>], owners: &[Vec<usize>]) -> Group {
     Group { attempts, candidates }
 }
 
-/// The verdict on an attempt of which the number of actions says nothing.
+/// Returns the verdict on an attempt whose group is not known to have started as a whole.
 fn alone(attempt: usize, attempts: &[Attempt], fits: &[Vec<usize>], owners: &[Vec<usize>]) -> AttemptVerdict {
     if attempts[attempt].standing == StillPossible::GivenUp {
         return AttemptVerdict::Unknown;
@@ -226,8 +240,8 @@ fn alone(attempt: usize, attempts: &[Attempt], fits: &[Vec<usize>], owners: &[Ve
     }
 }
 
-/// The candidate of each attempt of a group, when each must have started one. `None` when that is
-/// not certain.
+/// Returns the candidate of each attempt of a group in which each attempt must have started one: an
+/// inner `None` where it is not certain which. `None` when it is not certain that all have started.
 fn all_started(
     group: &Group,
     attempts: &[Attempt],
@@ -239,13 +253,13 @@ fn all_started(
         || group.attempts.len() != group.candidates.len()
         || group.attempts.iter().any(in_flight)
         || group.candidates.iter().any(|&c| candidates[c].started().is_none() || candidates[c].id.is_none())
-        // Where the user is not known of each, an action of another may be nobody's of these.
+        // A candidate of another user than some attempt's may belong to none of the group.
         || !group.candidates.iter().all(|&c| group.attempts.iter().all(|&a| attempts[a].is_of_user(&candidates[c])))
         || !can_be_matched(group, attempts, candidates, fits)
     {
         return None;
     }
-    // Whoever can own only one candidate that is left owns it.
+    // An attempt that can own only one of the candidates that are left owns that candidate.
     let mut owned: Vec<Option<usize>> = vec![None; group.attempts.len()];
     let mut left: HashSet<usize> = group.candidates.iter().copied().collect();
     let only = |left: &HashSet<usize>, attempt: usize| {
@@ -274,8 +288,8 @@ fn can_be_matched(group: &Group, attempts: &[Attempt], candidates: &[Action], fi
     group.attempts.iter().all(|&attempt| place(attempt, &shown, &mut owner))
 }
 
-/// Finds a candidate for an attempt; those that have one may have to take another (an augmenting
-/// path).
+/// Finds a candidate for an attempt. Attempts that have one may be given another in exchange (an
+/// augmenting path of bipartite matching). Returns false when no exchange leaves one over.
 fn place(attempt: usize, fits: &[Vec<usize>], owner: &mut std::collections::HashMap<usize, usize>) -> bool {
     let mut came_from = std::collections::HashMap::new();
     let mut queue = std::collections::VecDeque::from([attempt]);

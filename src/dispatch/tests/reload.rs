@@ -107,6 +107,112 @@ fn a_longer_deadline_counts_for_what_waits() {
     assert!(world.told().contains(&"occurrence.missed a deadline".to_owned()), "a shorter one counts too");
 }
 
+/// The account under another name, or with another token.
+fn another(account: &Account, name: &str, token: &str) -> Arc<Account> {
+    let name = AccountName::new(name).expect("a name");
+    Arc::new(Account { name, token: TokenSource::Env(token.to_owned()), ..account.clone() })
+}
+
+/// The schedule of one entry by an account.
+fn of_account(account: &Arc<Account>) -> Schedule {
+    schedule(entry("a", account))
+}
+
+/// Answers the oldest run_now in flight with a refusal that asks for a wait of a day.
+fn refused_for_a_day(world: &mut World) {
+    let place = world.sent.iter().position(|(_, request)| matches!(request, Request::RunNow(_)));
+    let (id, _) = world.sent.remove(place.expect("a run_now is in flight"));
+    let refused = Throttle { retry_after: Some(Duration::from_secs(86_000)), words: ThrottleWords::OfTheApi };
+    let quota = Some(QuotaAnswer { limit: None, remaining: Some(0), refused: Some(refused) });
+    let outcome = Outcome::Throttled { status: 429, words: ThrottleWords::OfTheApi };
+    let reply = Reply { quota, warning: None, left: None, outcome };
+    let effects = world.dispatch.fired(id, world.now.wall, reply, world.now);
+    world.take(effects);
+    world.advance();
+}
+
+#[test]
+fn a_question_under_a_former_name_counts_against_the_quota_under_the_new_name() {
+    let account = account(3);
+    let mut world = World::new(&account);
+    world.plan(&world::entry("first", &account), &[1]);
+    world.go_to(1.0);
+    world.answer(in_doubt());
+    let renamed = another(&account, "renamed", "TOKEN");
+    world.replace(&of_account(&renamed));
+    world.go_to(2.5);
+    assert!(world.asks(), "the attempt in doubt is asked about under the former name");
+    world.plan(&world::entry("b", &renamed), &[3]);
+    world.plan(&world::entry("c", &renamed), &[3]);
+    world.go_to(3.0);
+    assert_eq!(world.jobs_sent().len(), 1, "of three requests the attempt and the question took two");
+}
+
+#[test]
+fn an_answer_under_a_former_name_tells_of_the_quota_under_the_new_name() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&world::entry("first", &account), &[1]);
+    world.go_to(1.0);
+    let renamed = another(&account, "renamed", "TOKEN");
+    world.replace(&of_account(&renamed));
+    refused_for_a_day(&mut world);
+    world.sent.clear();
+    world.plan(&world::entry("b", &renamed), &[3]);
+    world.go_to(3.0);
+    assert_eq!(world.jobs_sent(), [""; 0], "the API has asked this token to wait");
+}
+
+#[test]
+fn an_answer_to_the_former_token_changes_nothing_of_the_new_token_s_quota() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&world::entry("first", &account), &[1]);
+    world.go_to(1.0);
+    let renewed = another(&account, "main", "ANOTHER");
+    world.replace(&of_account(&renewed));
+    refused_for_a_day(&mut world);
+    world.sent.clear();
+    world.plan(&world::entry("b", &renewed), &[3]);
+    world.go_to(3.0);
+    assert_eq!(world.jobs_sent(), ["b"], "the API has asked the new token for no wait");
+}
+
+#[test]
+fn a_token_that_comes_back_is_known_to_be_spent() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&world::entry("first", &account), &[1]);
+    world.go_to(1.0);
+    world.replace(&of_account(&another(&account, "main", "ANOTHER")));
+    refused_for_a_day(&mut world);
+    world.sent.clear();
+    world.replace(&of_account(&account));
+    world.plan(&world::entry("b", &account), &[3]);
+    world.go_to(3.0);
+    assert_eq!(world.jobs_sent(), [""; 0], "the API has asked this token to wait");
+}
+
+#[test]
+fn an_account_that_is_renamed_while_no_daemon_runs_finds_its_quota() {
+    let account = account(100);
+    let mut world = World::new(&account);
+    world.plan(&world::entry("first", &account), &[1]);
+    world.go_to(1.0);
+    refused_for_a_day(&mut world);
+    let renamed = another(&account, "renamed", "TOKEN");
+    let quotas = world.dispatch.quotas().collect();
+    let mut next = World::new(&renamed);
+    next.now = world.now;
+    next.dispatch = Dispatch::new(std::slice::from_ref(&renamed), 1, next.now);
+    let recovered = Recovered { quotas, stopped_at: Some(next.now.wall), ..Recovered::default() };
+    let effects = next.dispatch.recover(recovered, &of_account(&renamed), next.now);
+    next.take(effects);
+    next.plan(&world::entry("b", &renamed), &[3]);
+    next.go_to(3.0);
+    assert_eq!(next.jobs_sent(), [""; 0], "the API has asked this token to wait");
+}
+
 #[test]
 fn a_reload_loses_and_doubles_nothing_at_any_instant() {
     let account = account(10_000);

@@ -19,6 +19,8 @@ pub(super) struct Machine {
     pub(super) ahead_at_most: SignedDuration,
     /// Time at which the machine was started, before the first start of the daemon.
     pub(super) booted: SignedDuration,
+    /// The machine is down until then, and no daemon starts on it before.
+    pub(super) down_until: Duration,
     pub(super) disk: Disk,
     /// Its part among several, while it is up.
     pub(super) member: Option<SimulatedMember>,
@@ -44,6 +46,7 @@ impl Machine {
             ahead,
             ahead_at_most: ahead,
             booted: SignedDuration::ZERO,
+            down_until: Duration::ZERO,
             disk: Disk::new(latency),
             member: None,
             former: None,

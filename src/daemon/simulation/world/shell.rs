@@ -11,11 +11,12 @@ use super::super::disk::{DiskAnswer, DiskRequest};
 use super::super::shown::PlanProgress;
 use super::looks::LookHistory;
 use super::machine::Machine;
-use super::process::{FlyingRequest, Process};
+use super::process::{FlyingRequest, Process, tokens};
 use super::{Happens, SimulatedWorld, StepResult};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::{Answer, Input, Node, Output};
+use crate::daemon::requests::ClientsInUse;
 use crate::daemon::sweep::Reach;
 use crate::daemon::{Loops, Replacement};
 use crate::dispatch::{Effect, Request, RequestId};
@@ -30,7 +31,8 @@ impl SimulatedWorld<'_> {
     pub(super) fn starts(&mut self) -> StepResult {
         let (time, shared) = (self.time, self.is_shared());
         let machine = &mut self.machines[self.here];
-        if machine.process.is_some() {
+        // A machine that is down starts the daemon when it is up again.
+        if machine.process.is_some() || time < machine.down_until {
             return Ok(());
         }
         if time < machine.frozen_until {
@@ -87,6 +89,7 @@ impl SimulatedWorld<'_> {
             life,
             node,
             file: self.file,
+            tokens: ClientsInUse::new(tokens(&self.scenario.files[self.file].schedule)),
             inbox: VecDeque::new(),
             wakes_at: time,
             leaves_until: None,
@@ -176,15 +179,19 @@ impl SimulatedWorld<'_> {
         let now = self.now();
         let file = self.file;
         let frozen_until = self.machines[self.here].frozen_until;
-        let machine = &mut self.machines[self.here];
-        let Some(process) = machine.process.as_mut().filter(|process| !process.node.is_ending()) else {
+        let machine = &self.machines[self.here];
+        if machine.process.as_ref().is_none_or(|process| process.node.is_ending()) {
             return Ok(());
-        };
+        }
         if self.time < frozen_until {
             self.at(frozen_until, Happens::Reread);
             return Ok(());
         }
         self.oracle.passes(now.wall);
+        // Due occurrences are sent under the former schedule.
+        self.handle(Input::Wake)?;
+        let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
+        process.replace_tokens(&self.scenario.files[file].schedule);
         // It takes a while to prepare a schedule.
         let prepared = now.wall - SignedDuration::from_millis(self.chances.i64(0..900));
         let schedule = self.scenario.files[file].schedule.clone();
@@ -201,10 +208,11 @@ impl SimulatedWorld<'_> {
         let Some(part) = replacement.parts.remove(&Shard::Common) else { return Ok(()) };
         let outputs = process.node.handle(Input::Replace(part.prepared), now);
         self.oracle.reloads(file);
-        // Due occurrences are sent under the former schedule.
         let performed = self.perform(outputs);
+        // The loop takes its next turn at once.
+        let time = self.time;
         if let Some(process) = &mut self.machines[self.here].process {
-            process.file = file;
+            (process.file, process.wakes_at) = (file, time);
         }
         performed?;
         self.point()?;
@@ -360,11 +368,14 @@ impl SimulatedWorld<'_> {
     }
 
     fn admits(&mut self, id: RequestId, request: &Request, key: Option<Key>) {
+        let Some(process) = &mut self.machines[self.here].process else { return };
         let (account, _) = network::purpose(request);
-        self.oracle.admits(&account, self.time);
-        if let Some(process) = &mut self.machines[self.here].process {
-            process.admitted.insert(id, (self.time, account, key));
-        }
+        let Some(token) = process.tokens.of(&account) else {
+            self.oracle.violated(format!("account {account} has a request and no client: {request:?}"));
+            return;
+        };
+        self.oracle.admits(&token, self.time);
+        process.admitted.insert(id, (self.time, token, key));
     }
 
     pub(super) fn tells(&mut self, event: Event) {
@@ -422,7 +433,7 @@ impl SimulatedWorld<'_> {
         }
         let unreachable = time < self.machines[self.here].unreachable_until;
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
-        let (life, file) = (process.life, process.file);
+        let life = process.life;
         let refused = unreachable || (!self.calm && self.chances.u32(..100) < self.scenario.refused);
         if refused && matches!(request, Request::RunNow(_)) {
             self.note(|| format!("cannot connect: {id:?}"));
@@ -438,7 +449,6 @@ impl SimulatedWorld<'_> {
             (asked, self.time),
             now.wall,
             &account,
-            &self.scenario.files[file].schedule,
             key.clone(),
             &self.database.tables.memory,
             &self.network,
@@ -463,7 +473,7 @@ impl SimulatedWorld<'_> {
             None => format!("sends #{number}: {request:?}"),
         });
         let server = self.server();
-        let flight = self.network.send(id, request, server);
+        let flight = self.network.send_by(account, id, request, server);
         self.oracle.flies(number, flight);
         if let Some(process) = &mut self.machines[self.here].process {
             process.flying.insert(flight, FlyingRequest { id, sent_at: now.wall });
