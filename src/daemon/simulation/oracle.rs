@@ -38,7 +38,7 @@ pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
     trace: Option<Vec<String>>,
     violation: Option<String>,
-    sent: Vec<SentRequest>,
+    sent: Vec<RecordedSend>,
     /// The instants that the wall clock has shown.
     shown: ShownTime,
     /// The journal has a cursor: from here on every occurrence counts.
@@ -74,7 +74,7 @@ pub(super) struct Oracle<'a> {
     pub(super) seen: BTreeSet<&'static str>,
 }
 
-struct SentRequest {
+struct RecordedSend {
     key: Option<Key>,
     account: AccountName,
     wall: Timestamp,
@@ -257,8 +257,8 @@ impl<'a> Oracle<'a> {
         if let Some(key) = key.as_ref().filter(|key| !self.is_behind && !is_by_hand(key)) {
             // Where an answer is awaited that tells of the quota, nobody says that it is spent.
             let awaited_from = server - wall.duration_since(key.scheduled_at()) - LONGEST_ANSWER;
-            let waits = |sent: &SentRequest| sent.account == *account && sent.server >= awaited_from;
-            let was_sent = |sent: &SentRequest| sent.key.as_ref() == Some(key);
+            let waits = |sent: &RecordedSend| sent.account == *account && sent.server >= awaited_from;
+            let was_sent = |sent: &RecordedSend| sent.key.as_ref() == Some(key);
             let decided = wall - SignedDuration::try_from(time.saturating_sub(asked)).unwrap_or_default();
             if !self.sent.iter().any(|sent| waits(sent) || was_sent(sent))
                 && let Err(what) = self.policies.sends(self.scenario, key, decided)
@@ -270,7 +270,7 @@ impl<'a> Oracle<'a> {
         if let Err(what) = spending.sends(number, (asked, time), settings, (network, self.scenario.apart)) {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
-        self.sent.push(SentRequest { key, account: account.clone(), wall, server, settings });
+        self.sent.push(RecordedSend { key, account: account.clone(), wall, server, settings });
         number
     }
 
@@ -434,7 +434,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// Holds the end of a run against the invariants.
-    pub(super) fn judge(&mut self, committed: &Memory, api: &sandbox::State) {
+    pub(super) fn judge(&mut self, committed: &Memory, api: &sandbox::SandboxState) {
         if self.violation.is_some() {
             return;
         }
@@ -566,7 +566,7 @@ impl<'a> Oracle<'a> {
             if let (State::Started | State::Finished | State::Failed, Some(sent_at)) =
                 (row.state, row.sent_at)
             {
-                let left = |sent: &SentRequest| sent.wall.as_microsecond() == sent_at.as_microsecond();
+                let left = |sent: &RecordedSend| sent.wall.as_microsecond() == sent_at.as_microsecond();
                 if !self.adopted.contains(key)
                     && !self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && left(sent))
                 {
@@ -610,7 +610,7 @@ impl<'a> Oracle<'a> {
     /// somebody sets that clock: the next process looks for it by the time that the clock showed,
     /// as if the clock had been right, or as wrong as it is now.
     fn was_sent_by_a_wrong_clock(&self, key: &Key) -> bool {
-        let is_wrong = |sent: &SentRequest| sent.wall.duration_since(sent.server).abs() > CLOCKS_APART;
+        let is_wrong = |sent: &RecordedSend| sent.wall.duration_since(sent.server).abs() > CLOCKS_APART;
         self.adopted.contains(key)
             && self.scenario.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)))
             && self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && is_wrong(sent))

@@ -490,7 +490,7 @@ impl SimulatedWorld<'_> {
         };
         self.here = place;
         let answer = match reply {
-            network::Reply::Fired { mut reply, .. } => {
+            network::NetworkReply::Fired { mut reply, .. } => {
                 // Words that no database stores.
                 if let Outcome::Rejected { error, .. } = &mut reply.outcome
                     && self.scenario.seed.is_multiple_of(2)
@@ -499,10 +499,10 @@ impl SimulatedWorld<'_> {
                 }
                 Answer::Fired { id, sent_at, reply }
             }
-            network::Reply::Followed(reply) => Answer::Followed { id, reply },
-            network::Reply::Listed(reply) => Answer::Listed { id, reply },
-            network::Reply::Looked(reply) => Answer::Looked { id, reply },
-            network::Reply::Recorded(reply) => Answer::Recorded { id, reply },
+            network::NetworkReply::Followed(reply) => Answer::Followed { id, reply },
+            network::NetworkReply::Listed(reply) => Answer::Listed { id, reply },
+            network::NetworkReply::Looked(reply) => Answer::Looked { id, reply },
+            network::NetworkReply::Recorded(reply) => Answer::Recorded { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(answer, listener);
