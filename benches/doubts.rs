@@ -19,7 +19,7 @@ use common::{Daemon, Place, quota, sandbox_with, schedule, settings, until_withi
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use stackcron::journal::{Filter, Record, State, read_history};
-use stackcron::sandbox::{Fault, Job, Sandbox, Stack};
+use stackcron::sandbox::{Fault, Sandbox, SandboxJob, SandboxStack};
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::runtime::Runtime;
 
@@ -56,8 +56,8 @@ fn main() {
 
 fn measure(runtime: &Runtime, overlap: &str, lasts: Duration) {
     let mut asked = settings(&[]).quota(quota(10_000_000, Duration::from_secs(3600)));
-    let stack = Stack::new(StackUid::new("busy").expect("a uid"));
-    let job = |number: usize| Job::new(JobUid::new(&format!("j{number}")).expect("a uid"));
+    let stack = SandboxStack::new(StackUid::new("busy").expect("a uid"));
+    let job = |number: usize| SandboxJob::new(JobUid::new(&format!("j{number}")).expect("a uid"));
     asked = asked.stack((0..ENTRIES).fold(stack, |stack, number| stack.job(job(number))));
     let sandbox = runtime.block_on(sandbox_with(asked));
     let place = Place::with(&entries(&sandbox, "* * * * * *", overlap));

@@ -18,7 +18,7 @@ use std::time::Duration;
 use browser::Browser;
 use common::{Daemon, Place, sandbox, sandbox_with, settings};
 use serde_json::Value;
-use stackcron::sandbox::{Job, Stack};
+use stackcron::sandbox::{SandboxJob, SandboxStack};
 use stackcron::schedule::{JobUid, StackUid};
 
 /// Clients that poll at once: some two hundred people with a page each.
@@ -156,8 +156,8 @@ async fn lateness(address: SocketAddr, since: &jiff::Timestamp) -> String {
 }
 
 async fn clients() {
-    let stack = (0..20).fold(Stack::new(StackUid::new("s3").expect("a uid")), |stack, n| {
-        stack.job(Job::new(JobUid::new(&format!("j{n}")).expect("a uid")))
+    let stack = (0..20).fold(SandboxStack::new(StackUid::new("s3").expect("a uid")), |stack, n| {
+        stack.job(SandboxJob::new(JobUid::new(&format!("j{n}")).expect("a uid")))
     });
     let sandbox = sandbox_with(settings(&[]).stack(stack)).await;
     let jobs = (0..20).fold(String::new(), |mut jobs, n| {

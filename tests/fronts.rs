@@ -118,7 +118,12 @@ fn fires_a_second_apart_through_haproxy_that_keeps_connections_for_a_second_are_
 }
 
 #[test]
-fn fires_a_second_apart_over_tls_are_never_in_doubt_at_a_reload() {
+fn fires_a_second_apart_over_tls_of_haproxy_are_never_in_doubt_at_a_reload() {
+    fired_through(Kind::HaproxyTls, Event::Reload);
+}
+
+#[test]
+fn fires_a_second_apart_over_tls_of_nginx_are_never_in_doubt_at_a_reload() {
     fired_through(Kind::NginxTls, Event::Reload);
 }
 

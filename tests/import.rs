@@ -2,7 +2,7 @@
 
 use crate::common::{Place, sandbox_with, settings};
 use serde_json::json;
-use stackcron::sandbox::{Job, Sandbox, Settings, Stack};
+use stackcron::sandbox::{Sandbox, SandboxJob, SandboxStack, Settings};
 use stackcron::schedule::{JobUid, StackUid};
 
 const WEB: &str = "5999b763474b0eafa5fafb64bff0ba80";
@@ -27,18 +27,18 @@ CRON_TZ=Europe/London
 15 * * *
 ";
 
-fn job(uid: &str, name: &str, key: &str, runs: &str) -> Job {
-    let job = Job::new(JobUid::new(uid).expect("a uid"));
+fn job(uid: &str, name: &str, key: &str, runs: &str) -> SandboxJob {
+    let job = SandboxJob::new(JobUid::new(uid).expect("a uid"));
     let params = json!({ key: runs }).as_object().expect("an object").clone();
-    Job { name: name.to_owned(), params, ..job }
+    SandboxJob { name: name.to_owned(), params, ..job }
 }
 
 async fn sandbox() -> Sandbox {
-    let web = Stack::new(StackUid::new(WEB).expect("a uid"))
+    let web = SandboxStack::new(StackUid::new(WEB).expect("a uid"))
         .job(job("98ee5a9b93919d9b63bd5377636675bd", "Purge the database", "task", "db:purge"))
         .job(job("5999763474000000", "report", "command", "bundle exec rake report:nightly"))
         .job(job("1e10", "report", "command", "/usr/local/bin/backup --to /mnt"));
-    sandbox_with(Settings { stacks: vec![Stack { name: "web".into(), ..web }], ..settings(&[]) }).await
+    sandbox_with(Settings { stacks: vec![SandboxStack { name: "web".into(), ..web }], ..settings(&[]) }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use crate::common::{Ended, Place, quota, sandbox_with, schedule, settings};
 use serde_json::Value;
-use stackcron::sandbox::{DEFAULT_TOKEN, Endpoint, Job, Sandbox, Scope, Settings, Stack, Token, User};
+use stackcron::sandbox::{
+    DEFAULT_TOKEN, Endpoint, Sandbox, SandboxJob, SandboxStack, SandboxToken, Settings, TokenRights, User,
+};
 use stackcron::schedule::{JobUid, StackUid};
 
 const WEB: &str = "5999b763474b0eafa5fafb64bff0ba80";
 const RAKE: &str = "98ee5a9b93919d9b63bd5377636675bd";
 
-fn job(uid: &str, name: &str, cron: Option<&str>) -> Job {
-    let job = Job::new(JobUid::new(uid).expect("a uid"));
-    Job { name: name.to_owned(), cron: cron.map(str::to_owned), ..job }
+fn job(uid: &str, name: &str, cron: Option<&str>) -> SandboxJob {
+    let job = SandboxJob::new(JobUid::new(uid).expect("a uid"));
+    SandboxJob { name: name.to_owned(), cron: cron.map(str::to_owned), ..job }
 }
 
-fn stack(uid: &str, name: &str, environment: &str) -> Stack {
-    let stack = Stack::new(StackUid::new(uid).expect("a uid"));
-    Stack { name: name.to_owned(), environment: environment.to_owned(), ..stack }
+fn stack(uid: &str, name: &str, environment: &str) -> SandboxStack {
+    let stack = SandboxStack::new(StackUid::new(uid).expect("a uid"));
+    SandboxStack { name: name.to_owned(), environment: environment.to_owned(), ..stack }
 }
 
 /// A few stacks, one of them with jobs of every kind.
@@ -104,7 +106,7 @@ async fn what_runs_twice_is_paused_or_deploys_is_told_and_stops_nothing() {
     let mut settings = world(&[]);
     settings.stacks[0].status = 5;
     settings.stacks[2] =
-        Stack { maintenance: true, status: 6, ..settings.stacks[2].clone() }.job(job("j", "j", None));
+        SandboxStack { maintenance: true, status: 6, ..settings.stacks[2].clone() }.job(job("j", "j", None));
     let sandbox = sandbox_with(settings).await;
     for job in ["sweep", RAKE] {
         pause(&sandbox, WEB, job).await;
@@ -176,7 +178,8 @@ async fn lists_of_many_pages_are_read_to_where_the_last_one_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_few_are_asked_at_once_and_no_more() {
     let latency = Duration::from_millis(200);
-    let stacks: Vec<Stack> = (0..13).map(|number| stack(&format!("s{number}"), "s", "production")).collect();
+    let stacks: Vec<SandboxStack> =
+        (0..13).map(|number| stack(&format!("s{number}"), "s", "production")).collect();
     let sandbox = sandbox_with(Settings { stacks, latency, ..settings(&[]) }).await;
     let uids: Vec<String> = (0..13).map(|number| format!("s{number}")).collect();
     let pairs: Vec<(&str, &str)> = uids.iter().map(|uid| (uid.as_str(), "j")).collect();
@@ -302,7 +305,7 @@ async fn a_token_without_the_scope_is_told_which_to_have() {
 async fn each_account_asks_with_its_own_token() {
     let mut settings = world(&[]);
     settings.users.push(User {
-        tokens: vec![Token { text: "other-token".into(), scope: Scope::ReadOnly }],
+        tokens: vec![SandboxToken { text: "other-token".into(), scope: TokenRights::ReadOnly }],
         ..User::new("other@example.com", "other-token")
     });
     let sandbox = sandbox_with(settings).await;

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use seen::{Others, Seen};
 use serde_json::Value;
-use stackcron::sandbox::{Endpoint, Ledger, Quota, Record, Sandbox, Settings, WindowKind};
+use stackcron::sandbox::{Endpoint, Ledger, LedgerRecord, Sandbox, SandboxQuota, Settings, WindowKind};
 use tokio::runtime::Handle;
 
 const WINDOW: Duration = Duration::from_secs(5);
@@ -46,8 +46,8 @@ fn wait_for(runtime: &Handle, sandbox: &Sandbox, condition: impl FnMut(&Ledger) 
     waited.unwrap_or_else(|_| panic!("not as wished in time: {:#?}", sandbox.ledger().requests.last()))
 }
 
-fn kind(kind: WindowKind) -> Quota {
-    Quota { kind, ..quota(LIMIT, WINDOW) }
+fn kind(kind: WindowKind) -> SandboxQuota {
+    SandboxQuota { kind, ..quota(LIMIT, WINDOW) }
 }
 
 /// So many entries, due every second, of which none is given up.
@@ -213,7 +213,8 @@ fn ten_restarts_spend_no_more_than_none() {
     let cases = [(8, Signal::TERM), (80, Signal::TERM), (8, Signal::KILL), (80, Signal::KILL)];
     side_by_side(&cases, |&(entries, signal)| {
         let what = format!("{entries} a second, {signal:?}");
-        let day = Quota { limit: 60, window: Duration::from_secs(86_400), kind: WindowKind::FirstRequest };
+        let day =
+            SandboxQuota { limit: 60, window: Duration::from_secs(86_400), kind: WindowKind::FirstRequest };
         let sandbox = start(runtime.handle(), settings(&[]).quota(day));
         let account = "timeout: 1s, quota: { limit: 60, window: 1d, reserve: 3 }";
         let place = Place::firing_at(&sandbox, account, &every_second(entries));
@@ -299,7 +300,8 @@ fn an_account_that_is_refused_slow_or_down_delays_no_entry_of_another() {
 #[test]
 fn when_the_quota_is_short_high_goes_before_normal_before_low_and_fires_before_follow_up() {
     let runtime = runtime();
-    let sandbox = start(runtime.handle(), settings(&[]).quota(Quota { limit: 4, ..kind(WindowKind::Fixed) }));
+    let sandbox =
+        start(runtime.handle(), settings(&[]).quota(SandboxQuota { limit: 4, ..kind(WindowKind::Fixed) }));
     // A second into a window.
     let due = (Timestamp::now().as_second() + 4) / 5 * 5 + 6;
     let due = Timestamp::from_second(due).expect("an instant");
@@ -319,7 +321,7 @@ fn when_the_quota_is_short_high_goes_before_normal_before_low_and_fires_before_f
     daemon.event("action.finished");
     assert!(daemon.stop().success());
     let ledger = sandbox.ledger();
-    let fires: Vec<&Record> = ledger.started().collect();
+    let fires: Vec<&LedgerRecord> = ledger.started().collect();
     let order: Vec<&str> = fires.iter().filter_map(|fire| fire.args.as_deref()?.split(' ').next()).collect();
     let expected = [["high"; 4], ["normal"; 4], ["low"; 4]].concat();
     assert_eq!(order, expected, "by priority, whatever the file's order");

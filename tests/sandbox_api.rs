@@ -9,7 +9,8 @@ use axum::body::Bytes;
 use axum::http::Method;
 use jiff::Timestamp;
 use stackcron::sandbox::{
-    DEFAULT_TOKEN, Job, Sandbox, SandboxAnswer, SandboxReply, SandboxRequest, Settings, Stack, State,
+    DEFAULT_TOKEN, Sandbox, SandboxAnswer, SandboxJob, SandboxReply, SandboxRequest, SandboxStack,
+    SandboxState, Settings,
 };
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,9 +19,9 @@ use tokio::net::TcpStream;
 pub const RUN: &str = "/api/3/stacks/S1/jobs/J1/run_now.json";
 pub const USER: &str = "demo@example.com";
 
-pub fn stack(uid: &str, jobs: &[&str]) -> Stack {
-    let stack = Stack::new(StackUid::new(uid).expect("a uid"));
-    jobs.iter().fold(stack, |stack, uid| stack.job(Job::new(JobUid::new(uid).expect("a uid"))))
+pub fn stack(uid: &str, jobs: &[&str]) -> SandboxStack {
+    let stack = SandboxStack::new(StackUid::new(uid).expect("a uid"));
+    jobs.iter().fold(stack, |stack, uid| stack.job(SandboxJob::new(JobUid::new(uid).expect("a uid"))))
 }
 
 /// One stack with one job, and these faults.
@@ -38,19 +39,24 @@ pub fn noon() -> Timestamp {
     at("2016-02-04T12:52:24Z")
 }
 
-pub fn state(settings: &Settings) -> State {
-    State::new(settings, at("2016-02-01T13:37:07Z"))
+pub fn state(settings: &Settings) -> SandboxState {
+    SandboxState::new(settings, at("2016-02-01T13:37:07Z"))
 }
 
-pub fn get(state: &mut State, path: &str, now: Timestamp) -> SandboxReply {
+pub fn get(state: &mut SandboxState, path: &str, now: Timestamp) -> SandboxReply {
     replied(state.handle(SandboxRequest::new(Method::GET, path, DEFAULT_TOKEN), now))
 }
 
-pub fn post(state: &mut State, path: &str, now: Timestamp) -> SandboxReply {
+pub fn post(state: &mut SandboxState, path: &str, now: Timestamp) -> SandboxReply {
     replied(state.handle(SandboxRequest::new(Method::POST, path, DEFAULT_TOKEN), now))
 }
 
-pub fn post_with(state: &mut State, path: &str, content_type: &str, body: &'static str) -> SandboxReply {
+pub fn post_with(
+    state: &mut SandboxState,
+    path: &str,
+    content_type: &str,
+    body: &'static str,
+) -> SandboxReply {
     let request = SandboxRequest {
         content_type: Some(content_type.to_owned()),
         body: Bytes::from_static(body.as_bytes()),

@@ -36,7 +36,7 @@ const RUN: &str = "job_run_now";
 
 /// A run that a stack lists.
 #[derive(Clone, Debug)]
-struct Listed {
+struct ListedRun {
     id: ActionId,
     stack: StackUid,
     started_at: Timestamp,
@@ -75,7 +75,7 @@ pub(super) struct Lacking {
 #[derive(Debug, Default)]
 pub struct Online {
     /// In the order of time.
-    runs: Vec<Listed>,
+    runs: Vec<ListedRun>,
     places: HashMap<ActionId, usize>,
     /// Users whose actions the journal knows.
     ours: HashSet<Option<String>>,
@@ -91,9 +91,9 @@ impl Online {
             let started_at = action.started()?;
             let is_run = action.action.as_deref() == Some(RUN);
             let (id, user, via) = (action.id?, action.user, action.started_via);
-            is_run.then_some(Listed { id, stack, started_at, user, via, is_taken: false })
+            is_run.then_some(ListedRun { id, stack, started_at, user, via, is_taken: false })
         });
-        let mut runs: Vec<Listed> = runs.collect();
+        let mut runs: Vec<ListedRun> = runs.collect();
         runs.sort_by_key(|run| (run.started_at, run.id));
         // A list that grows while it is read shows an action on two pages.
         runs.dedup_by_key(|run| run.id);
@@ -154,7 +154,7 @@ impl Online {
             told.push(judged);
         }
         told.sort_by_key(|judged| judged.scheduled_at);
-        let is_awaited = |run: &Listed| {
+        let is_awaited = |run: &ListedRun| {
             let mut of_stack = self.under_way.iter().filter(|(stack, _)| *stack == run.stack);
             of_stack.any(|(_, left)| earlier(*left, SLACK) <= run.started_at)
         };
@@ -179,7 +179,7 @@ impl Online {
     }
 
     /// The first run that an occurrence may have started and that nobody has taken.
-    fn takes(&mut self, lacking: &Lacking) -> Option<&Listed> {
+    fn takes(&mut self, lacking: &Lacking) -> Option<&ListedRun> {
         let first = self.runs.partition_point(|run| run.started_at < lacking.from);
         let run =
             self.runs[first..].iter_mut().take_while(|run| run.started_at <= lacking.until).find(|run| {

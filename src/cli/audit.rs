@@ -12,10 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Status;
+use super::CommandEnd;
 use super::complete;
 use super::moment::Moment;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
 use super::progress::ProgressLine;
 use super::span::TimeSpan;
@@ -89,8 +89,8 @@ const COLUMNS: [Column; 6] = [
 ];
 
 /// Audits a span, and prints what was found.
-pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
-    let Some(loaded) = output::load(config)? else { return Ok(Status::Config) };
+pub(super) fn run(args: &Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
+    let Some(loaded) = output::load(config)? else { return Ok(CommandEnd::Config) };
     let schedule = &loaded.schedule;
     for name in &args.entries {
         if let Err(error) = entries::find(schedule, name) {
@@ -121,13 +121,13 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let online = asked.map(|asked| asked.online);
     let audited = audited(args, &selected, span, online, format, &mut out);
     match audited.and_then(|counts| Ok(out.flush().map(|()| counts)?)) {
-        Ok(counts) if counts.is_broken() || not_asked > 0 => Ok(Status::Failed),
-        Ok(_) => Ok(Status::Done),
+        Ok(counts) if counts.is_broken() || not_asked > 0 => Ok(CommandEnd::Failed),
+        Ok(_) => Ok(CommandEnd::Done),
         // The reader has closed the pipe, and has seen enough.
         Err(error)
             if error.downcast_ref().is_some_and(|e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe) =>
         {
-            Ok(Status::Done)
+            Ok(CommandEnd::Done)
         }
         Err(error) => Err(error),
     }
@@ -138,7 +138,7 @@ fn audited(
     schedule: &Schedule,
     span: TimeSpan,
     online: Option<Online>,
-    format: Format,
+    format: OutputFormat,
     out: &mut dyn Write,
 ) -> anyhow::Result<Counts> {
     let journal = args.place.journal()?;
@@ -149,11 +149,11 @@ fn audited(
         Scope { from: span.from, until: span.until, cursor, entries: (!args.entries.is_empty()).then(named) };
     let (mut rows, mut cut, mut written) = (Vec::new(), 0_u64, Ok(()));
     let each = |judged: Judged| match format {
-        Format::Json if written.is_ok() => written = line(&judged, out),
-        Format::Json => {}
-        Format::Text if judged.verdict == Verdict::OnTime => {}
-        Format::Text if rows.len() < MOST_ROWS => rows.push(judged),
-        Format::Text => cut += 1,
+        OutputFormat::Json if written.is_ok() => written = line(&judged, out),
+        OutputFormat::Json => {}
+        OutputFormat::Text if judged.verdict == Verdict::OnTime => {}
+        OutputFormat::Text if rows.len() < MOST_ROWS => rows.push(judged),
+        OutputFormat::Text => cut += 1,
     };
     // Where only some entries are asked for, `schedule` has no others.
     let plan = Plan::new(schedule, &journal.read_in_force(None)?, args.entries.is_empty(), span.from);
@@ -179,8 +179,8 @@ fn audited(
     drop(progress);
     written?;
     match format {
-        Format::Json => summary_line(span, &counts, out)?,
-        Format::Text => {
+        OutputFormat::Json => summary_line(span, &counts, out)?,
+        OutputFormat::Text => {
             summary(span, &counts, cursor, out)?;
             table(rows, out)?;
             if cut > 0 {

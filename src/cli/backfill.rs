@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::Status;
+use super::CommandEnd;
 use super::complete;
 use super::moment::Moment;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
 use super::span::{SpanError, TimeSpan};
 use crate::schedule::{Entry, entries};
@@ -58,8 +58,8 @@ pub struct Args {
 #[error("--until ({0:.0}) is to come: only what was due can be made up for; write --until now")]
 struct NotPast(Timestamp);
 
-pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
-    let Some(loaded) = output::load(config)? else { return Ok(Status::Config) };
+pub(super) fn run(args: &Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
+    let Some(loaded) = output::load(config)? else { return Ok(CommandEnd::Config) };
     let entry: Arc<Entry> = match entries::find(&loaded.schedule, &args.entry) {
         Ok(entry) => Arc::clone(entry),
         Err(error) => return Ok(output::usage(&error)),
@@ -84,5 +84,5 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let ended = steps::Steps { entry: &entry, journal: &journal, places: &places }.run(&found, &mut runs);
     runs.finish(&found.plan)?;
     ended?;
-    Ok(if runs.is_success() { Status::Done } else { Status::Failed })
+    Ok(if runs.is_success() { CommandEnd::Done } else { CommandEnd::Failed })
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::output::{self, Format};
-use super::{Status, api};
+use super::output::{self, OutputFormat};
+use super::{CommandEnd, api};
 use crate::cloud66::Token;
 use crate::control::{self, ControlAnswer, ProblemKind, Question};
 use crate::log::words::counted;
@@ -72,7 +72,7 @@ struct OnlineLook {
 }
 
 /// Validates the file and prints what is wrong with it.
-pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow::Result<Status> {
+pub fn run(config: &Path, format: OutputFormat, report: Report, args: &Args) -> anyhow::Result<CommandEnd> {
     let now = Timestamp::now();
     let result = schedule::load(config).map(|loaded| loaded.linted(now));
     let asked = match &result {
@@ -81,19 +81,19 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     };
     let compared = match (&result, &args.diff) {
         (Ok(loaded), Some(old)) if !args.quiet && report == Report::Plain => {
-            let Some(old) = diff::old(old, config)? else { return Ok(Status::Config) };
+            let Some(old) = diff::old(old, config)? else { return Ok(CommandEnd::Config) };
             Some(Difference::new(&old.schedule, &loaded.schedule, now))
         }
         _ => None,
     };
     let checked = CheckedSchedule { result, asked };
     let status = match checked.status() {
-        Status::Done if args.strict && checked.has_warnings() => Status::Config,
+        CommandEnd::Done if args.strict && checked.has_warnings() => CommandEnd::Config,
         status => status,
     };
     if args.quiet {
         return Ok(match &checked.result {
-            Ok(loaded) if is_refused_for_an_old_token(&loaded.schedule) => Status::Failed,
+            Ok(loaded) if is_refused_for_an_old_token(&loaded.schedule) => CommandEnd::Failed,
             _ => status,
         });
     }
@@ -105,22 +105,22 @@ pub fn run(config: &Path, format: Format, report: Report, args: &Args) -> anyhow
     }
     match format {
         // The colours are taken out again where stdout is no terminal or `NO_COLOR` is set.
-        Format::Text => {
+        OutputFormat::Text => {
             let look = OnlineLook { colour: Colour::Always, columns: output::columns() };
             checked.print_text(config, now, &look, &mut text)?;
         }
-        Format::Json => checked.print_json(&mut text)?,
+        OutputFormat::Json => checked.print_json(&mut text)?,
     }
     let mut fitting = Vec::new();
     output::fit(&text, format, &mut fitting);
     if let Some(compared) = &compared {
         match format {
-            Format::Text => diff::print_text(compared, output::columns(), &mut fitting)?,
-            Format::Json => diff::print_json(compared, &mut fitting)?,
+            OutputFormat::Text => diff::print_text(compared, output::columns(), &mut fitting)?,
+            OutputFormat::Json => diff::print_json(compared, &mut fitting)?,
         }
     }
     output::print(&fitting)?;
-    if args.strict && checked.status() == Status::Done && status == Status::Config {
+    if args.strict && checked.status() == CommandEnd::Done && status == CommandEnd::Config {
         // stdout has the warnings, and may be read by a machine.
         let _ = writeln!(anstream::stderr(), "error: there are warnings, and --strict takes none");
     }
@@ -173,13 +173,13 @@ impl CheckedSchedule {
     }
 
     /// A fault of the schedule goes before a question that could not be asked.
-    fn status(&self) -> Status {
+    fn status(&self) -> CommandEnd {
         let errors = self.diagnostics();
         let errors = || errors.iter().filter(|diagnostic| diagnostic.severity == Severity::Error);
         match (errors().next(), errors().all(|error| error.code == Code::NotAsked)) {
-            (None, _) => Status::Done,
-            (Some(_), true) => Status::Failed,
-            (Some(_), false) => Status::Config,
+            (None, _) => CommandEnd::Done,
+            (Some(_), true) => CommandEnd::Failed,
+            (Some(_), false) => CommandEnd::Config,
         }
     }
 

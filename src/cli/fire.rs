@@ -7,9 +7,9 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
 use super::complete;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
-use super::{Status, history};
+use super::{CommandEnd, history};
 use crate::control::{self, ControlAnswer, ControlAnswers, ControlError, FireProgress, Question};
 use crate::journal::State;
 use crate::log::visible;
@@ -45,7 +45,7 @@ pub struct Args {
     place: StatePlace,
 }
 
-pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
+pub(super) fn run(args: &Args, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let (mut answers, entry, scheduled_at) = claim(args)?;
     let message = format!("{entry}: claimed as {scheduled_at}");
     let claimed = FireProgress {
@@ -58,7 +58,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
     if args.no_wait {
         print(&claimed, format)?;
         note(&format!("`stackcron history {}` tells what becomes of it", args.entry));
-        return Ok(Status::Done);
+        return Ok(CommandEnd::Done);
     }
     match watch(&mut answers, claimed, args.wait, format) {
         (told, None) => {
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
             } else if let Some(remedy) = remedy(&told) {
                 note(remedy);
             }
-            Ok(if told.is_started() { Status::Done } else { Status::Failed })
+            Ok(if told.is_started() { CommandEnd::Done } else { CommandEnd::Failed })
         }
         (told, Some(error)) => {
             print(&told, format)?;
@@ -138,7 +138,7 @@ fn watch(
     answers: &mut ControlAnswers,
     mut last: FireProgress,
     most: Duration,
-    format: Format,
+    format: OutputFormat,
 ) -> (FireProgress, Option<ControlError>) {
     let end = Instant::now() + most;
     loop {
@@ -154,7 +154,7 @@ fn watch(
                 }
                 let left = end.saturating_duration_since(Instant::now());
                 // One that is not waited for is told as the last.
-                if format == Format::Text && !last.until.is_some_and(|until| comes_after(until, left)) {
+                if format == OutputFormat::Text && !last.until.is_some_and(|until| comes_after(until, left)) {
                     note(&visible(&last.message));
                 }
             }
@@ -170,14 +170,14 @@ fn comes_after(until: Timestamp, left: Duration) -> bool {
     Timestamp::now().checked_add(left).is_ok_and(|end| until > end)
 }
 
-fn print(told: &FireProgress, format: Format) -> anyhow::Result<()> {
+fn print(told: &FireProgress, format: OutputFormat) -> anyhow::Result<()> {
     let mut text = Vec::new();
     match format {
-        Format::Json => {
+        OutputFormat::Json => {
             serde_json::to_writer(&mut text, told)?;
             writeln!(text)?;
         }
-        Format::Text => {
+        OutputFormat::Text => {
             let style = State::of_word(&told.state).map_or(Style::new(), history::style);
             writeln!(text, "{style}{}{style:#} {}", told.state, visible(&told.message))?;
         }

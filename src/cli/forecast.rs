@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::moment::Moment;
-use super::output::{DEFAULT_WIDTH, Format};
+use super::output::{DEFAULT_WIDTH, OutputFormat};
 use super::place::StatePlace;
 use super::rehearse::{Suppositions, seconds};
 use super::span::{SpanError, TimeSpan};
@@ -111,7 +111,7 @@ pub fn run(
     schedule: &Schedule,
     now: Timestamp,
     Basis { usual, most }: Basis,
-    format: Format,
+    format: OutputFormat,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<Fit, ForecastError> {
@@ -130,7 +130,7 @@ pub fn run(
     };
     let suggestions = if args.suggest { suggest(schedule, from, until) } else { Vec::new() };
     match format {
-        Format::Json => {
+        OutputFormat::Json => {
             for account in &forecast.accounts {
                 windows_json(account, out)?;
             }
@@ -138,7 +138,7 @@ pub fn run(
                 suggestion_json(suggestion, out)?;
             }
         }
-        Format::Text => {
+        OutputFormat::Text => {
             for account in &forecast.accounts {
                 windows_text(account, columns.unwrap_or(DEFAULT_WIDTH), args.all, out)?;
                 troubled_text(account, columns, out)?;

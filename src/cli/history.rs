@@ -16,10 +16,10 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::Status;
+use super::CommandEnd;
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
 use crate::journal::{Filter, JournalError, Location, Record, State, Statistics};
 use crate::schedule::{self, EntryName, Schedule, duration, entries};
@@ -112,7 +112,7 @@ enum PrintedRows {
 }
 
 /// Prints the history. The schedule is only read to tell what a wrong name should have been.
-pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
+pub(super) fn run(args: &Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let journal = args.place.journal()?;
     let schedule = || schedule::load(config).ok().map(|loaded| loaded.schedule);
     let mut out = BufWriter::new(anstream::stdout().lock());
@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
         .and_then(|printed| Ok(out.flush().map(|()| printed)?));
     match printed {
         // The reader has closed the pipe, and has seen enough.
-        Err(HistoryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
+        Err(HistoryError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(CommandEnd::Done),
         Err(error @ (HistoryError::UnknownEntry { .. } | HistoryError::Bound(_))) => {
             Ok(output::usage(&error))
         }
@@ -130,12 +130,12 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
             let note = match printed {
                 PrintedRows::Nothing => "the journal has no such occurrence".to_owned(),
                 PrintedRows::Newest => format!("the newest {NEWEST}; --newest N or --since T shows others"),
-                PrintedRows::All => return Ok(Status::Done),
+                PrintedRows::All => return Ok(CommandEnd::Done),
             };
             // On stderr: what reads the rows is not to take it for one.
             let faint = Style::new().dimmed();
             let _ = writeln!(anstream::stderr(), "{faint}{note}{faint:#}");
-            Ok(Status::Done)
+            Ok(CommandEnd::Done)
         }
     }
 }
@@ -145,7 +145,7 @@ fn told(
     journal: &Location,
     schedule: impl Fn() -> Option<Schedule>,
     now: Timestamp,
-    format: Format,
+    format: OutputFormat,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> Result<PrintedRows, HistoryError> {
@@ -158,8 +158,8 @@ fn told(
     let instant = |bound: Option<Bound>| bound.map(|Bound(moment)| moment.in_zone(&zone, now)).transpose();
     let (since, until) = (instant(args.since)?, instant(args.until)?);
     let by_default = match format {
-        Format::Text if args.stats => None,
-        Format::Text if since.is_none() && until.is_none() => Some(NEWEST),
+        OutputFormat::Text if args.stats => None,
+        OutputFormat::Text if since.is_none() && until.is_none() => Some(NEWEST),
         _ => None,
     };
     let limit = args.newest.or(by_default);
@@ -279,7 +279,7 @@ pub(crate) mod tests {
     use crate::timetable::tests::{at, entry};
 
     #[derive(Debug, Parser)]
-    struct Command {
+    struct HistoryCommand {
         #[command(flatten)]
         args: Args,
     }
@@ -373,19 +373,19 @@ pub(crate) mod tests {
         .await
     }
 
-    fn told_in(place: &Path, words: &str, format: Format) -> (String, Option<PrintedRows>) {
+    fn told_in(place: &Path, words: &str, format: OutputFormat) -> (String, Option<PrintedRows>) {
         told_within(place, words, format, None)
     }
 
     fn told_within(
         place: &Path,
         words: &str,
-        format: Format,
+        format: OutputFormat,
         columns: Option<usize>,
     ) -> (String, Option<PrintedRows>) {
         let words = ["history"].into_iter().chain(words.split_ascii_whitespace());
-        let args = match Command::try_parse_from(words) {
-            Ok(Command { args }) => args,
+        let args = match HistoryCommand::try_parse_from(words) {
+            Ok(HistoryCommand { args }) => args,
             Err(error) => return (error.to_string(), None),
         };
         let mut out = anstream::StripStream::new(Vec::new());
@@ -407,7 +407,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn every_state_has_its_row() {
         let place = of_every_state().await;
-        let told = [Format::Text, Format::Json].map(|format| told_in(place.path(), "", format).0);
+        let told = [OutputFormat::Text, OutputFormat::Json].map(|format| told_in(place.path(), "", format).0);
         insta::assert_snapshot!(told.join("\n"));
     }
 
@@ -415,7 +415,7 @@ pub(crate) mod tests {
     async fn a_narrow_terminal_has_the_columns_that_tell_most() {
         let place = of_every_state().await;
         let told = [40, 80, 200].map(|columns| {
-            let told = told_within(place.path(), "", Format::Text, Some(columns)).0;
+            let told = told_within(place.path(), "", OutputFormat::Text, Some(columns)).0;
             assert!(told.lines().all(|line| line.chars().count() <= columns), "{columns} columns:\n{told}");
             format!("{columns}\n{told}")
         });
@@ -436,7 +436,7 @@ pub(crate) mod tests {
             ("--state failed --state started --newest 1", "73"),
             ("--newest 0", ""),
         ] {
-            let (told, _) = told_in(place.path(), words, Format::Json);
+            let (told, _) = told_in(place.path(), words, OutputFormat::Json);
             let seen = told.lines().map(|line| {
                 let line: serde_json::Value = serde_json::from_str(line).expect("JSON");
                 let (action, state) = (&line["action_id"], &line["state"]);
@@ -450,16 +450,16 @@ pub(crate) mod tests {
     async fn people_see_the_newest_fifty_and_programs_all() {
         let place = journal((0..NEWEST + 1).map(|_| ("sweep", vec![])).collect()).await;
         for (words, format, rows, printed) in [
-            ("", Format::Text, 50, PrintedRows::Newest),
-            ("sweep --state due", Format::Text, 50, PrintedRows::Newest),
-            ("--newest 7", Format::Text, 7, PrintedRows::All),
-            ("--since 2026-01-01", Format::Text, 51, PrintedRows::All),
-            ("", Format::Json, 51, PrintedRows::All),
+            ("", OutputFormat::Text, 50, PrintedRows::Newest),
+            ("sweep --state due", OutputFormat::Text, 50, PrintedRows::Newest),
+            ("--newest 7", OutputFormat::Text, 7, PrintedRows::All),
+            ("--since 2026-01-01", OutputFormat::Text, 51, PrintedRows::All),
+            ("", OutputFormat::Json, 51, PrintedRows::All),
         ] {
             let (told, what) = told_in(place.path(), words, format);
             let last = told.lines().last().unwrap_or_default();
             assert!(last.contains("2026-05-01T01:50:00Z"), "history {words} ends with the newest: {last}");
-            let head = usize::from(format == Format::Text);
+            let head = usize::from(format == OutputFormat::Text);
             assert_eq!((told.lines().count() - head, what), (rows, Some(printed)), "history {words}");
         }
     }
@@ -473,9 +473,13 @@ pub(crate) mod tests {
             ("sweap", "error: no occurrence of `sweap` is in the journal; did you mean `sweep`?\n", None),
             ("other", "error: no occurrence of `other` is in the journal\n", None),
         ] {
-            assert_eq!(told_in(place.path(), words, Format::Text), (expected.to_owned(), printed), "{words}");
+            assert_eq!(
+                told_in(place.path(), words, OutputFormat::Text),
+                (expected.to_owned(), printed),
+                "{words}"
+            );
         }
-        let (told, _) = told_in(place.path(), "--since noon", Format::Text);
+        let (told, _) = told_in(place.path(), "--since noon", OutputFormat::Text);
         assert!(told.contains("yesterday, tomorrow, `2h ago`"), "{told}");
     }
 
@@ -485,7 +489,7 @@ pub(crate) mod tests {
             Record::due(Key::new(EntryName::new(entry).expect("a name"), at("2026-05-01T01:00:00Z")))
         };
         let mut out = anstream::StripStream::new(Vec::new());
-        let mut rows = Rows::new(Format::Text, None, &mut out);
+        let mut rows = Rows::new(OutputFormat::Text, None, &mut out);
         (0..MEASURED).for_each(|_| rows.take(record("short")).expect("printed"));
         ["a-longer-name", "short"].iter().for_each(|name| rows.take(record(name)).expect("printed"));
         assert_eq!(rows.finish().expect("printed"), MEASURED as u64 + 2);

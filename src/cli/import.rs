@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use jiff::tz::TimeZone;
 
-use super::Status;
+use super::CommandEnd;
 use super::jobs::yaml::{free, name_of, plain_or_quoted, quoted};
 use super::jobs::{JobsAsker, StackJobs};
 use super::output;
@@ -43,10 +43,10 @@ pub struct Args {
 }
 
 /// Reads the crontab, asks for the stack's jobs, and prints.
-pub(super) fn run(args: &Args, config: &Path) -> anyhow::Result<Status> {
+pub(super) fn run(args: &Args, config: &Path) -> anyhow::Result<CommandEnd> {
     let text = read(&args.file)?;
     let Some(loaded) = output::load(config)? else {
-        return Ok(Status::Config);
+        return Ok(CommandEnd::Config);
     };
     let found = match args.asker.jobs_of(&args.stack, &loaded.schedule)? {
         Ok(found) => found,

@@ -11,10 +11,10 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::Status;
+use super::CommandEnd;
 use super::api;
 use super::complete;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::table::{Align, Cell, Column, Table};
 use crate::cloud66::Job;
 use crate::online::{AskError, CheckClient, Tally};
@@ -80,12 +80,12 @@ enum StackAnswer {
 }
 
 /// Asks, and prints.
-pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
-    if args.yaml && format == Format::Json {
+pub(super) fn run(args: &Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
+    if args.yaml && format == OutputFormat::Json {
         return Ok(output::usage(&TwoFormats));
     }
     let Some(loaded) = output::load(config)? else {
-        return Ok(Status::Config);
+        return Ok(CommandEnd::Config);
     };
     let StackJobs { account, stack, jobs } = match args.asker.jobs_of(&args.stack, &loaded.schedule)? {
         Ok(found) => found,
@@ -94,8 +94,8 @@ pub(super) fn run(args: &Args, config: &Path, format: Format) -> anyhow::Result<
     let mut out = Vec::new();
     match (format, args.yaml) {
         (_, true) => out.extend(yaml::entries(&stack, &jobs, account, &loaded.schedule).into_bytes()),
-        (Format::Json, _) => json(account, &stack, &jobs, &mut out)?,
-        (Format::Text, _) => text(&stack, &jobs, &mut out)?,
+        (OutputFormat::Json, _) => json(account, &stack, &jobs, &mut out)?,
+        (OutputFormat::Text, _) => text(&stack, &jobs, &mut out)?,
     }
     output::print(&out)
 }
@@ -107,7 +107,7 @@ impl JobsAsker {
         &self,
         stack: &str,
         schedule: &'s Schedule,
-    ) -> anyhow::Result<Result<StackJobs<'s>, Status>> {
+    ) -> anyhow::Result<Result<StackJobs<'s>, CommandEnd>> {
         let account = match account(self.account.as_deref(), schedule) {
             Ok(account) => account,
             Err(error) => return Ok(Err(output::usage(&error))),
@@ -159,11 +159,11 @@ fn account<'s>(named: Option<&str>, schedule: &'s Schedule) -> Result<&'s Arc<Ac
     }
 }
 
-fn not_asked(account: &Account, error: &dyn std::error::Error, remedy: &str) -> Status {
+fn not_asked(account: &Account, error: &dyn std::error::Error, remedy: &str) -> CommandEnd {
     let text = format!("account `{}` could not be asked: {error}", account.name);
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "error: {}\nhelp: {remedy}", one_line(&text));
-    Status::Failed
+    CommandEnd::Failed
 }
 
 /// One line of JSON. Its keys are an interface.

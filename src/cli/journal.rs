@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::Status;
-use super::output::{self, Format};
+use super::CommandEnd;
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
 use super::progress::ProgressLine;
 use crate::journal::postgres::PostgresAddress;
@@ -51,7 +51,11 @@ struct MovedRecord<'a> {
 }
 
 /// Moves the journal, and says how much was moved.
-pub(super) fn run(command: &JournalCommand, config: &Path, format: Format) -> anyhow::Result<Status> {
+pub(super) fn run(
+    command: &JournalCommand,
+    config: &Path,
+    format: OutputFormat,
+) -> anyhow::Result<CommandEnd> {
     let JournalCommand::Move(args) = command;
     let from = args.place.journal()?;
     let to = match destination(&args.to) {
@@ -64,7 +68,7 @@ pub(super) fn run(command: &JournalCommand, config: &Path, format: Format) -> an
         // An open occurrence belongs to the shard of its account.
         Location::Database(_) => match output::load(config)? {
             Some(loaded) => shards(&loaded.schedule),
-            None => return Ok(Status::Config),
+            None => return Ok(CommandEnd::Config),
         },
     };
     let mut progress = ProgressLine::of("moving the journal");
@@ -95,9 +99,9 @@ fn shards(schedule: &Schedule) -> Vec<(crate::schedule::ShardName, Vec<crate::sc
     named.map(|(shard, name)| (name.clone(), accounts(shard))).collect()
 }
 
-fn print(moved: &Moved, format: Format, out: &mut Vec<u8>) -> anyhow::Result<()> {
+fn print(moved: &Moved, format: OutputFormat, out: &mut Vec<u8>) -> anyhow::Result<()> {
     let Moved { open, settled, paused, quotas, from, to } = moved;
-    if format == Format::Json {
+    if format == OutputFormat::Json {
         let record =
             MovedRecord { from, to, open: *open, settled: *settled, paused: *paused, accounts: *quotas };
         serde_json::to_writer(&mut *out, &record)?;

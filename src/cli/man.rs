@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
-use super::{Status, output};
+use super::{CommandEnd, output};
 
 /// The name of the page on the schedule file, without its section.
 const SCHEDULE_FILE: &str = "stackcron.yaml";
@@ -43,7 +43,7 @@ struct ManPage {
     roff: Roff,
 }
 
-pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<Status> {
+pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<CommandEnd> {
     let pages = pages(command);
     if let Some(directory) = &args.directory {
         for page in pages {
@@ -51,7 +51,7 @@ pub(super) fn run(args: &Args, command: clap::Command) -> anyhow::Result<Status>
             std::fs::write(&path, page.roff.render())
                 .with_context(|| format!("the page {} cannot be written", path.display()))?;
         }
-        return Ok(Status::Done);
+        return Ok(CommandEnd::Done);
     }
     let asked = args.page.join("-");
     let known = |page: &ManPage| page.name == asked || page.name == format!("stackcron-{asked}");

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use jiff::Timestamp;
-use output::Format;
+use output::OutputFormat;
 use place::StatePlace;
 
 use crate::control::ControlError;
@@ -148,7 +148,7 @@ struct NoSarif;
 
 /// End of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum CommandEnd {
     /// It did what it was asked.
     Done,
     /// It could not.
@@ -160,13 +160,13 @@ pub enum Status {
     Config,
 }
 
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> ExitCode {
+impl From<CommandEnd> for ExitCode {
+    fn from(status: CommandEnd) -> ExitCode {
         ExitCode::from(match status {
-            Status::Done => 0,
-            Status::Failed => 1,
-            Status::Usage => 2,
-            Status::Config => 78,
+            CommandEnd::Done => 0,
+            CommandEnd::Failed => 1,
+            CommandEnd::Usage => 2,
+            CommandEnd::Config => 78,
         })
     }
 }
@@ -181,7 +181,7 @@ fn usual_runs(place: &StatePlace) -> anyhow::Result<UsualRuns> {
     Ok(journal.and_then(|journal| UsualRuns::of_all(&journal).ok()).unwrap_or_default())
 }
 
-fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
+fn asked(ended: anyhow::Result<CommandEnd>) -> anyhow::Result<CommandEnd> {
     match ended {
         Err(error) => match error.downcast_ref() {
             Some(unknown @ ControlError::UnknownEntry(_)) => Ok(output::usage(unknown)),
@@ -203,14 +203,14 @@ fn asked(ended: anyhow::Result<Status>) -> anyhow::Result<Status> {
 impl Cli {
     /// Runs the command. An error is one that the operator reads as a sentence; its exit status is
     /// 1.
-    pub fn run(self) -> anyhow::Result<Status> {
+    pub fn run(self) -> anyhow::Result<CommandEnd> {
         if !matches!(self.command, Command::Run(_)) {
             crate::hangup::release();
         }
         let (format, report) = match (self.format, &self.command) {
-            (Printed::Text, _) => (Format::Text, check::Report::Plain),
-            (Printed::Json, _) => (Format::Json, check::Report::Plain),
-            (Printed::Sarif, Command::Check(_)) => (Format::Json, check::Report::Sarif),
+            (Printed::Text, _) => (OutputFormat::Text, check::Report::Plain),
+            (Printed::Json, _) => (OutputFormat::Json, check::Report::Plain),
+            (Printed::Sarif, Command::Check(_)) => (OutputFormat::Json, check::Report::Sarif),
             (Printed::Sarif, _) => return Ok(output::usage(&NoSarif)),
         };
         match self.command {
@@ -227,7 +227,7 @@ impl Cli {
                     },
                 };
                 match next::run(&args, schedule, Timestamp::now(), format, &told, output::columns(), out) {
-                    Ok(()) => Ok(Status::Done),
+                    Ok(()) => Ok(CommandEnd::Done),
                     Err(next::NextError::Output(error)) => Err(error.into()),
                     Err(error) => Ok(output::usage(&error)),
                 }
@@ -240,7 +240,7 @@ impl Cli {
                     Ok(known) => {
                         output::fit(&text, format, out);
                         Ok(match known {
-                            why::JournalPart::AsFarAsAsked => Status::Done,
+                            why::JournalPart::AsFarAsAsked => CommandEnd::Done,
                             why::JournalPart::NotToBeRead(error) => output::failed(&error),
                         })
                     }
@@ -255,8 +255,8 @@ impl Cli {
                 let fit = forecast::run(&args, schedule, now, basis, format, columns, &mut text);
                 output::fit(&text, format, out);
                 match fit {
-                    Ok(forecast::Fit::Not) if args.strict => Ok(Status::Failed),
-                    Ok(_) => Ok(Status::Done),
+                    Ok(forecast::Fit::Not) if args.strict => Ok(CommandEnd::Failed),
+                    Ok(_) => Ok(CommandEnd::Done),
                     Err(forecast::ForecastError::Span(error)) => Ok(output::usage(&error)),
                     Err(error) => Err(error.into()),
                 }

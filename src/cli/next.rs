@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::complete;
 use super::moment::{Moment, MomentError, shared_zone};
-use super::output::{Format, distance, local_time};
+use super::output::{OutputFormat, distance, local_time};
 use super::place::StatePlace;
 use super::table::{Align, Cell, Column, Table};
 use crate::journal::{UntilDue, expected};
@@ -89,7 +89,7 @@ pub fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
-    format: Format,
+    format: OutputFormat,
     told: &Extras,
     columns: Option<usize>,
     out: &mut dyn Write,
@@ -126,8 +126,8 @@ pub fn run(
     let by_the_clock = due(Timetable::new(&part, from), until);
     let occurrences = by_the_clock.flat_map(|occurrence| chain(occurrence, &followers, &chosen)).take(count);
     match format {
-        Format::Json => print_json(occurrences, told, out)?,
-        Format::Text
+        OutputFormat::Json => print_json(occurrences, told, out)?,
+        OutputFormat::Text
             if schedule
                 .entries
                 .iter()
@@ -139,7 +139,7 @@ pub fn run(
             };
             print_text(occurrences, told, &WITH_ARGS, row, columns, out)?;
         }
-        Format::Text => {
+        OutputFormat::Text => {
             print_text(occurrences, told, &COLUMNS, |occurrence| cells(occurrence, now), columns, out)?;
         }
     }
@@ -365,8 +365,13 @@ struct Hour<'a> {
     calendars: &'a BTreeSet<String>,
 }
 
-fn calendar(week: &Week, format: Format, columns: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
-    if format == Format::Json {
+fn calendar(
+    week: &Week,
+    format: OutputFormat,
+    columns: Option<usize>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    if format == OutputFormat::Json {
         for (date, hours) in &week.days {
             for (number, WeekLoad { due, skipped, calendars }) in hours.iter().enumerate() {
                 let (date, timezone) = (*date, &week.zone);
@@ -425,12 +430,12 @@ mod tests {
     use crate::timetable::tests::{at, entry};
 
     #[derive(Parser)]
-    struct Command {
+    struct NextCommand {
         #[command(flatten)]
         args: Args,
     }
 
-    fn told(words: &str, format: Format) -> String {
+    fn told(words: &str, format: OutputFormat) -> String {
         let entries = vec![
             entry("nightly-report", "Europe/London", &["15,45 1 * * *"]),
             entry("sweep", "Europe/London", &["*/30 1-2 * * *"]),
@@ -438,7 +443,7 @@ mod tests {
         ];
         let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };
         let words = ["next"].into_iter().chain(words.split_ascii_whitespace());
-        let args = Command::try_parse_from(words).expect("arguments").args;
+        let args = NextCommand::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
         let beside = Extras { arguments: Arguments::Told, until_due: UntilDue::new() };
         match run(&args, &schedule, at("2026-03-28T20:00:00Z"), format, &beside, None, &mut out) {
@@ -450,14 +455,14 @@ mod tests {
     #[test]
     fn occurrences_are_told_with_what_daylight_saving_does() {
         let told = [
-            told("", Format::Text),
-            told("nightly-report --from 2026-10-24 --until 2026-10-27", Format::Text),
-            told("sweep --from 2026-10-25T01:00 --until 2026-10-25T03:00", Format::Text),
-            told("abroad sweep --count 3", Format::Json),
-            told("nightly-report --from 2026-10-25T01:30:00+01:00 --count 1", Format::Json),
-            told("abroad --until 2026-03-29", Format::Text),
-            told("--calendar --from 2026-10-24T12:00:00Z", Format::Text),
-            told("sweep --calendar --from 2026-10-24", Format::Text),
+            told("", OutputFormat::Text),
+            told("nightly-report --from 2026-10-24 --until 2026-10-27", OutputFormat::Text),
+            told("sweep --from 2026-10-25T01:00 --until 2026-10-25T03:00", OutputFormat::Text),
+            told("abroad sweep --count 3", OutputFormat::Json),
+            told("nightly-report --from 2026-10-25T01:30:00+01:00 --count 1", OutputFormat::Json),
+            told("abroad --until 2026-03-29", OutputFormat::Text),
+            told("--calendar --from 2026-10-24T12:00:00Z", OutputFormat::Text),
+            told("sweep --calendar --from 2026-10-24", OutputFormat::Text),
         ];
         insta::assert_snapshot!(told.join("\n"));
     }
@@ -465,22 +470,23 @@ mod tests {
     #[test]
     fn an_unknown_entry_is_answered_with_the_nearest() {
         assert_eq!(
-            told("nighty-report", Format::Text),
+            told("nighty-report", OutputFormat::Text),
             "error: no entry is named `nighty-report`; did you mean `nightly-report`?\n"
         );
-        assert_eq!(told("x", Format::Text), "error: no entry is named `x`\n");
+        assert_eq!(told("x", OutputFormat::Text), "error: no entry is named `x`\n");
     }
 
     #[test]
     fn a_local_time_needs_one_zone() {
         assert!(
-            told("--from 2026-10-24", Format::Text).starts_with("error: the entries are in several zones")
+            told("--from 2026-10-24", OutputFormat::Text)
+                .starts_with("error: the entries are in several zones")
         );
     }
 
     #[test]
     fn the_calendar_in_json_has_a_cell_an_hour() {
-        let told = told("sweep --calendar --from 2026-10-24", Format::Json);
+        let told = told("sweep --calendar --from 2026-10-24", OutputFormat::Json);
         assert_eq!(told.lines().count(), 7 * 24);
         assert_eq!(
             told.lines().nth(25),

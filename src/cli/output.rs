@@ -9,14 +9,14 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
-use super::Status;
+use super::CommandEnd;
 use crate::control;
 use crate::schedule::render::Colour;
 use crate::schedule::{self, Loaded, Rejected, Schedule};
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// Aligned, for a terminal.
     #[default]
     Text,
@@ -29,11 +29,11 @@ pub const DEFAULT_WIDTH: usize = 100;
 
 /// Writes to stdout. Colours are taken out again where it is no terminal or `NO_COLOR` is set. A
 /// reader that has gone away, as `head` does, is no error.
-pub fn print(bytes: &[u8]) -> anyhow::Result<Status> {
+pub fn print(bytes: &[u8]) -> anyhow::Result<CommandEnd> {
     let mut out = anstream::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Status::Done),
+        _ => Ok(CommandEnd::Done),
     }
 }
 
@@ -64,9 +64,9 @@ pub fn wrapped(text: &str, limit: Option<usize>) -> String {
 }
 
 /// Puts a text for people into the width of their terminal, and leaves anything else as it is.
-pub fn fit(text: &[u8], format: Format, out: &mut Vec<u8>) {
+pub fn fit(text: &[u8], format: OutputFormat, out: &mut Vec<u8>) {
     match (format, columns()) {
-        (Format::Text, limit @ Some(_)) => {
+        (OutputFormat::Text, limit @ Some(_)) => {
             out.extend_from_slice(wrapped(&String::from_utf8_lossy(text), limit).as_bytes());
         }
         _ => out.extend_from_slice(text),
@@ -110,17 +110,17 @@ fn columns_of(text: &str) -> usize {
 }
 
 /// Tells what is wrong with the arguments.
-pub fn usage(error: &dyn std::error::Error) -> Status {
+pub fn usage(error: &dyn std::error::Error) -> CommandEnd {
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "error: {error}");
-    Status::Usage
+    CommandEnd::Usage
 }
 
 /// Tells why a command could not do what it was asked.
-pub fn failed(error: &dyn std::error::Error) -> Status {
+pub fn failed(error: &dyn std::error::Error) -> CommandEnd {
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "{}", wrapped(&format!("error: {error}"), columns()));
-    Status::Failed
+    CommandEnd::Failed
 }
 
 /// Reads the schedule file for a command. `None` when it is wrong: every error has been printed to
@@ -179,10 +179,10 @@ pub fn span(seconds: i64) -> String {
 /// Runs a command that prints something of the schedule. Nothing is printed before it has ended.
 pub fn of_schedule(
     config: &Path,
-    command: impl FnOnce(&Schedule, &mut Vec<u8>) -> anyhow::Result<Status>,
-) -> anyhow::Result<Status> {
+    command: impl FnOnce(&Schedule, &mut Vec<u8>) -> anyhow::Result<CommandEnd>,
+) -> anyhow::Result<CommandEnd> {
     let Some(loaded) = load(config)? else {
-        return Ok(Status::Config);
+        return Ok(CommandEnd::Config);
     };
     let mut text = Vec::new();
     let status = command(&loaded.schedule, &mut text)?;
@@ -191,10 +191,10 @@ pub fn of_schedule(
 }
 
 /// Tells that the settings are wrong.
-pub fn misconfigured(error: &impl std::fmt::Display) -> Status {
+pub fn misconfigured(error: &impl std::fmt::Display) -> CommandEnd {
     // Nothing can be told of a stderr that is closed.
     let _ = writeln!(anstream::stderr(), "error: {error}");
-    Status::Config
+    CommandEnd::Config
 }
 
 /// Returns the places of a running daemon's socket: the state directory that is given, or else

@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::moment::{Moment, shared_zone};
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
-use super::{Status, complete};
+use super::{CommandEnd, complete};
 use crate::control::{self, ControlAnswer, ControlError, Question};
 use crate::schedule::{self, duration};
 
@@ -82,7 +82,7 @@ struct Steered<'a> {
     note: Option<&'a str>,
 }
 
-pub(super) fn pause(args: Args, config: &Path, format: Format) -> anyhow::Result<Status> {
+pub(super) fn pause(args: Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let now = Timestamp::now();
     if args.note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
         let error = anyhow::anyhow!("the note is longer than {LONGEST_NOTE} characters; shorten it");
@@ -107,7 +107,7 @@ pub(super) fn pause(args: Args, config: &Path, format: Format) -> anyhow::Result
     steer(&args.choice, &places, entries, &PauseTo::Paused { until, note: args.note.clone() }, format)
 }
 
-pub(super) fn resume(args: &ResumeArgs, format: Format) -> anyhow::Result<Status> {
+pub(super) fn resume(args: &ResumeArgs, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let places = args.choice.place.sockets()?;
     let entries = chosen(&args.choice, &places, true)?;
     steer(&args.choice, &places, entries, &PauseTo::Resumed, format)
@@ -145,13 +145,13 @@ fn steer(
     places: &[PathBuf],
     entries: Vec<String>,
     to: &PauseTo,
-    format: Format,
-) -> anyhow::Result<Status> {
+    format: OutputFormat,
+) -> anyhow::Result<CommandEnd> {
     if entries.is_empty() {
-        if format == Format::Text {
+        if format == OutputFormat::Text {
             output::print(b"no entry is paused by `stackcron pause`\n")?;
         }
-        return Ok(Status::Done);
+        return Ok(CommandEnd::Done);
     }
     let on_terminal = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
     let all = choice.patterns.is_empty() && choice.stack.is_none();
@@ -161,7 +161,7 @@ fn steer(
         return Ok(output::usage(error.as_ref()));
     }
     if entries.len() > 1 && !choice.yes && on_terminal && !agreed(&entries, to)? {
-        return Ok(Status::Failed);
+        return Ok(CommandEnd::Failed);
     }
     let question = match to {
         PauseTo::Paused { until, note } => {
@@ -182,7 +182,7 @@ fn steer(
         still_paused |= *to == PauseTo::Resumed && paused_in_schedule;
         let mut text = Vec::new();
         match format {
-            Format::Json => {
+            OutputFormat::Json => {
                 let (until, note) = match to {
                     PauseTo::Paused { until, note } => (*until, note.as_deref()),
                     PauseTo::Resumed => (None, None),
@@ -191,11 +191,11 @@ fn steer(
                 serde_json::to_writer(&mut text, &steered)?;
                 writeln!(text)?;
             }
-            Format::Text => writeln!(text, "{}", sentence(&entry, to, changed, paused_in_schedule))?,
+            OutputFormat::Text => writeln!(text, "{}", sentence(&entry, to, changed, paused_in_schedule))?,
         }
         output::print(&text)?;
     }
-    Ok(if still_paused { Status::Failed } else { Status::Done })
+    Ok(if still_paused { CommandEnd::Failed } else { CommandEnd::Done })
 }
 
 /// Shows what is touched, and asks whether it is meant.

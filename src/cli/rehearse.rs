@@ -8,9 +8,9 @@ use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Status;
+use super::CommandEnd;
 use super::moment::Moment;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::progress::ProgressLine;
 use super::span::{SpanError, TimeSpan};
 use crate::journal::UsualRuns;
@@ -112,9 +112,9 @@ pub enum RehearseError {
 }
 
 /// Runs the command, and prints line by line: a week can have more lines than fit in memory.
-pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Result<Status> {
+pub(super) fn command(args: &Args, config: &Path, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let Some(loaded) = output::load(config)? else {
-        return Ok(Status::Config);
+        return Ok(CommandEnd::Config);
     };
     let mut out = BufWriter::new(anstream::stdout().lock());
     // Lines on the same terminal tell how far it is, and would mix with the bar.
@@ -126,10 +126,12 @@ pub(super) fn command(args: &Args, config: &Path, format: Format) -> anyhow::Res
     let rehearsed = run(args, &loaded.schedule, Timestamp::now(), format, width, &mut progress, &mut out);
     drop(progress);
     match rehearsed.and_then(|()| Ok(out.flush()?)) {
-        Ok(()) => Ok(Status::Done),
+        Ok(()) => Ok(CommandEnd::Done),
         Err(RehearseError::Span(error)) => Ok(output::usage(&error)),
         // The reader has closed the pipe, and has seen enough.
-        Err(RehearseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Status::Done),
+        Err(RehearseError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(CommandEnd::Done)
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -140,7 +142,7 @@ fn run(
     args: &Args,
     schedule: &Schedule,
     now: Timestamp,
-    format: Format,
+    format: OutputFormat,
     columns: Option<usize>,
     progress: &mut ProgressLine,
     out: &mut dyn Write,
@@ -154,8 +156,8 @@ fn run(
     let mut rehearsal = Rehearsal::new(schedule, &conditions, from, until);
     let mut summary = Summary::default();
     let mut form = match format {
-        Format::Text => log::Form::Text(log::TextPage::new(columns, true)),
-        Format::Json => log::Form::Json,
+        OutputFormat::Text => log::Form::Text(log::TextPage::new(columns, true)),
+        OutputFormat::Json => log::Form::Json,
     };
     let mut ended_at = from;
     let whole_ms = until.duration_since(from).as_millis().unsigned_abs() as u64;
@@ -175,8 +177,8 @@ fn run(
     }
     let whole = Whole { from, until, seed: args.seed, due: rehearsal.due(), summary: &summary };
     match format {
-        Format::Json => print_json(&whole, ended_at, out)?,
-        Format::Text => {
+        OutputFormat::Json => print_json(&whole, ended_at, out)?,
+        OutputFormat::Text => {
             if !args.quiet {
                 writeln!(out)?;
             }

@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::place::StatePlace;
-use super::{Status, output};
+use super::{CommandEnd, output};
 use crate::background::Background;
 use crate::cloud66::{Client, Token, roots};
 use crate::control::{self, OnDisk, StatusReader};
@@ -86,7 +86,7 @@ pub(super) struct Args {
     log_level: setup::Level,
 }
 
-pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
+pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<CommandEnd> {
     memory::keep_little();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Before anything else: without a handler SIGHUP ends the process. One that comes before the
@@ -101,7 +101,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
     let log = setup::begin(args.log_format, args.log_level, kept)
         .context("systemd's journal does not listen; without --log-format journald the log goes to stdout")?;
     let Ok((schedule, seen, files)) = load(config) else {
-        return Ok(Status::Config);
+        return Ok(CommandEnd::Config);
     };
     let path = config.display().to_string();
     let entries = schedule.entries.len();
@@ -151,7 +151,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             let fires = Fires { config, schedule, journal: shared_journal(&journal, &journal_name) };
             match runtime.block_on(beside::start(fires)) {
                 Ok(neighbours) => neighbours.map(Arc::new),
-                Err(SettingsFault(_)) => return Ok(Status::Config),
+                Err(SettingsFault(_)) => return Ok(CommandEnd::Config),
             }
         }
     };
@@ -177,7 +177,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
             None => ApiTarget::Api,
         };
         let (Ok(clients), Ok(audience)) = (target.clients(&schedule), target.audience(&schedule)) else {
-            return Ok(Status::Config);
+            return Ok(CommandEnd::Config);
         };
         let metrics =
             server.is_some().then(|| Arc::new(Metrics::new(Timestamp::now(), args.metrics_entries)));
@@ -248,7 +248,7 @@ pub(super) fn run(config: &Path, args: Args) -> anyhow::Result<Status> {
         if let Some(sandbox) = sandbox {
             sandbox.stop().await;
         }
-        Ok(Status::Done)
+        Ok(CommandEnd::Done)
     })
 }
 
@@ -270,7 +270,7 @@ fn shared_journal(journal: &Keeping, name: &str) -> Option<SharedJournal> {
 }
 
 /// Tells that the daemon does not start without a person's word.
-fn tell_replaced(error: JournalError) -> Status {
+fn tell_replaced(error: JournalError) -> CommandEnd {
     let status = output::misconfigured(&error);
     if let JournalError::Replaced { location: journal, known, found } = error {
         let (known, found) = (known.to_string(), found.map(|found| found.to_string()));

@@ -8,9 +8,10 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Status, listen, output};
+use super::{CommandEnd, listen, output};
 use crate::sandbox::{
-    DEFAULT_TOKEN, Deploys, Fault, Job, Quota, Record, Sandbox, Settings, Stack, Unknown, User, WindowKind,
+    DEFAULT_TOKEN, Deploys, Fault, LedgerRecord, Sandbox, SandboxJob, SandboxQuota, SandboxStack, Settings,
+    Unknown, User, WindowKind,
 };
 use crate::schedule::{JobUid, NameError, StackUid, duration};
 
@@ -42,7 +43,7 @@ pub struct Args {
     listen: SocketAddr,
 
     /// Requests in one window.
-    #[arg(long, value_name = "N", default_value_t = Quota::default().limit)]
+    #[arg(long, value_name = "N", default_value_t = SandboxQuota::default().limit)]
     limit: u32,
 
     /// The quota's window.
@@ -132,7 +133,7 @@ Pages that steer and show, without a token and outside the quota:
   POST /_sandbox/deploy?stack=UID&for=20s, /_sandbox/maintenance?stack=UID&for=20s";
 
 /// Serves until SIGTERM or SIGINT.
-pub fn run(args: Args) -> anyhow::Result<Status> {
+pub fn run(args: Args) -> anyhow::Result<CommandEnd> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be handled")?;
@@ -148,7 +149,7 @@ pub fn run(args: Args) -> anyhow::Result<Status> {
 }
 
 /// Serves until `shutdown`. The first line on stdout says where, the second what token to use.
-pub async fn serve(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Result<Status> {
+pub async fn serve(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Result<CommandEnd> {
     let listen = args.listen;
     let token = args.token.clone();
     let (watcher, mut requests) = mpsc::unbounded_channel();
@@ -169,11 +170,11 @@ pub async fn serve(args: Args, shutdown: impl Future<Output = ()>) -> anyhow::Re
         () = printing => {}
     }
     sandbox.stop().await;
-    Ok(Status::Done)
+    Ok(CommandEnd::Done)
 }
 
 /// A request as a line for people.
-fn line(record: &Record) -> String {
+fn line(record: &LedgerRecord) -> String {
     let time = record.at.strftime("%H:%M:%S%.3f");
     let status = record.status.map_or("no answer".to_owned(), |status| status.to_string());
     let mut line = format!("{time} {} {} {status}", record.method, record.path);
@@ -194,13 +195,13 @@ fn line(record: &Record) -> String {
 
 fn settings(args: Args) -> Result<Settings, NameError> {
     let mut user = User::new("demo@example.com", &args.token);
-    user.quota = Quota { limit: args.limit, window: args.window, kind: args.window_kind };
+    user.quota = SandboxQuota { limit: args.limit, window: args.window, kind: args.window_kind };
     let mut stacks = Vec::new();
     for (uid, jobs) in EXAMPLES {
-        let mut stack = Stack::new(StackUid::new(uid)?);
+        let mut stack = SandboxStack::new(StackUid::new(uid)?);
         for (job, cron) in jobs {
-            let job = Job::new(JobUid::new(job)?);
-            stack = stack.job(Job { cron: cron.map(str::to_owned), ..job });
+            let job = SandboxJob::new(JobUid::new(job)?);
+            stack = stack.job(SandboxJob { cron: cron.map(str::to_owned), ..job });
         }
         stacks.push(stack);
     }
@@ -228,13 +229,13 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct SandboxCommand {
         #[command(flatten)]
         args: Args,
     }
 
     fn parse(words: &str) -> Result<Settings, String> {
-        let line = Line::try_parse_from(std::iter::once("sandbox").chain(words.split_whitespace()))
+        let line = SandboxCommand::try_parse_from(std::iter::once("sandbox").chain(words.split_whitespace()))
             .map_err(|error| error.to_string())?;
         Ok(settings(line.args).expect("the examples have good uids"))
     }
@@ -243,7 +244,7 @@ mod tests {
     fn without_arguments_it_takes_any_stack_under_the_documented_quota() {
         let settings = parse("").expect("good arguments");
         assert_eq!(settings.unknown, Unknown::Created);
-        assert_eq!(settings.users[0].quota, Quota::default());
+        assert_eq!(settings.users[0].quota, SandboxQuota::default());
         assert_eq!(settings.users[0].tokens[0].text, DEFAULT_TOKEN);
         assert_eq!(settings.stacks.len(), EXAMPLES.len());
     }
@@ -253,7 +254,7 @@ mod tests {
         let words = "--listen 127.0.0.1:0 --limit 10 --window 5s --window-kind rolling --token t --any=false \
             --action-duration 1m --latency 3ms --seed 7 --fault status=500:times=1 --fault drip";
         let settings = parse(words).expect("good arguments");
-        let quota = Quota { limit: 10, window: Duration::from_secs(5), kind: WindowKind::Rolling };
+        let quota = SandboxQuota { limit: 10, window: Duration::from_secs(5), kind: WindowKind::Rolling };
         assert_eq!(settings.users[0].quota, quota);
         assert_eq!(settings.users[0].tokens[0].text, "t");
         assert_eq!((settings.listen.port(), settings.seed), (0, 7));

@@ -5,9 +5,9 @@ mod screen;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::Status;
+use super::CommandEnd;
 use super::complete;
-use super::output::{self, Format};
+use super::output::{self, OutputFormat};
 use super::place::StatePlace;
 use crate::control::{self, ControlAnswer, ControlError, Question};
 use screen::Headline;
@@ -44,11 +44,11 @@ pub struct Args {
     place: StatePlace,
 }
 
-pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
+pub(super) fn run(args: &Args, format: OutputFormat) -> anyhow::Result<CommandEnd> {
     let places = args.place.sockets()?;
     let most = match format {
-        Format::Text => LINES.max(args.entries.len()),
-        Format::Json => RECORDS,
+        OutputFormat::Text => LINES.max(args.entries.len()),
+        OutputFormat::Json => RECORDS,
     };
     let question = Question::Status { entries: args.entries.clone(), most };
     let look = || match control::ask(&places, &question)?.soon()? {
@@ -56,23 +56,23 @@ pub(super) fn run(args: &Args, format: Format) -> anyhow::Result<Status> {
         other => Err(ControlError::Strange(format!("{other:?}"))),
     };
     let told = |status: &control::Status| match format {
-        Format::Json => Ok(serde_json::to_string(status)? + "\n"),
-        Format::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDEST))),
+        OutputFormat::Json => Ok(serde_json::to_string(status)? + "\n"),
+        OutputFormat::Text => anyhow::Ok(screen::of(status, output::columns().unwrap_or(WIDTH).min(WIDEST))),
     };
     let first = look()?;
     if !args.watch {
         let printed = output::print(told(&first)?.as_bytes())?;
         let well = matches!(Headline::of(&first), Headline::Fires | Headline::StandsBy);
-        return Ok(if args.strict && !well { Status::Failed } else { printed });
+        return Ok(if args.strict && !well { CommandEnd::Failed } else { printed });
     }
-    let in_place = format == Format::Text && std::io::stdout().is_terminal();
+    let in_place = format == OutputFormat::Text && std::io::stdout().is_terminal();
     let mut status = first;
     let mut next = Instant::now();
     loop {
         let text = told(&status)?;
         let text = if in_place { in_its_place(&text) } else { text };
         if !write(text.as_bytes())? {
-            return Ok(Status::Done);
+            return Ok(CommandEnd::Done);
         }
         next = (next + EVERY).max(Instant::now());
         std::thread::sleep(next.saturating_duration_since(Instant::now()));

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::complete;
 use super::moment::{Moment, MomentError};
-use super::output::{Format, distance, local_time, span};
+use super::output::{OutputFormat, distance, local_time, span};
 use super::place::StatePlace;
 use crate::journal::{JournalError, Location, Pause};
 use crate::log::visible;
@@ -73,7 +73,7 @@ pub fn run(
     schedule: &Schedule,
     journal: Option<&Location>,
     now: Timestamp,
-    format: Format,
+    format: OutputFormat,
     out: &mut dyn Write,
 ) -> Result<JournalPart, WhyError> {
     let entry = entries::find(schedule, &args.entry)?;
@@ -110,11 +110,11 @@ pub fn run(
         policies,
     };
     match format {
-        Format::Json => {
+        OutputFormat::Json => {
             serde_json::to_writer(&mut *out, &answer).map_err(io::Error::from)?;
             writeln!(out)?;
         }
-        Format::Text => {
+        OutputFormat::Text => {
             answer.print(entry, now, out)?;
             if args.at.is_none() {
                 let next = timetable::next(root, now);
@@ -176,7 +176,7 @@ struct OnCalendar {
 /// Occurrences that were probably meant: those of the same minute, or else of the same hour.
 #[derive(Serialize)]
 struct Near {
-    within: Within,
+    within: ClockUnit,
     /// The first few.
     occurrences: Vec<Timestamp>,
     /// There are more.
@@ -185,14 +185,14 @@ struct Near {
 
 #[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Within {
+enum ClockUnit {
     Minute,
     Hour,
 }
 
 impl Near {
     fn of(entry: &Entry, at: Timestamp) -> Option<Near> {
-        [(Within::Minute, 60), (Within::Hour, 3600)].into_iter().find_map(|(within, seconds)| {
+        [(ClockUnit::Minute, 60), (ClockUnit::Hour, 3600)].into_iter().find_map(|(within, seconds)| {
             let local = at.as_second() + i64::from(entry.timezone.to_offset(at).seconds());
             let start = at.checked_sub(SignedDuration::from_secs(local.rem_euclid(seconds))).ok()?;
             let end = start.checked_add(SignedDuration::from_secs(seconds)).ok()?;
@@ -207,8 +207,8 @@ impl Near {
         let clock = |at: &Timestamp| zone.to_datetime(*at).strftime("%H:%M:%S").to_string();
         let times: Vec<String> = self.occurrences.iter().map(clock).collect();
         let within = match self.within {
-            Within::Minute => "this minute",
-            Within::Hour => "this hour",
+            ClockUnit::Minute => "this minute",
+            ClockUnit::Hour => "this hour",
         };
         let more = if self.cut { ", ..." } else { "" };
         format!("in {within} it is due at {}{more}", times.join(", "))
@@ -337,12 +337,12 @@ mod tests {
     use crate::timetable::tests::{at, entry};
 
     #[derive(Parser)]
-    struct Command {
+    struct WhyCommand {
         #[command(flatten)]
         args: Args,
     }
 
-    fn told(words: &str, format: Format) -> String {
+    fn told(words: &str, format: OutputFormat) -> String {
         let spread = entry("spread", "UTC", &["0 9 * * *"]);
         let spread = Entry { jitter: Duration::from_secs(600), paused: true, ..Entry::clone(&spread) };
         let entries = vec![
@@ -356,7 +356,7 @@ mod tests {
         ];
         let schedule = Schedule { accounts: vec![entries[0].account.clone()], entries };
         let words = ["why"].into_iter().chain(words.split_ascii_whitespace());
-        let args = Command::try_parse_from(words).expect("arguments").args;
+        let args = WhyCommand::try_parse_from(words).expect("arguments").args;
         let mut out = anstream::StripStream::new(Vec::new());
         match run(&args, &schedule, None, at("2026-03-28T20:00:00Z"), format, &mut out) {
             Ok(_) => String::from_utf8(out.into_inner()).expect("text"),
@@ -366,49 +366,49 @@ mod tests {
 
     #[test]
     fn a_plain_day_is_told_field_by_field() {
-        insta::assert_snapshot!(told("weekly --at 2026-10-06T01:30", Format::Text));
+        insta::assert_snapshot!(told("weekly --at 2026-10-06T01:30", OutputFormat::Text));
     }
 
     #[test]
     fn a_skipped_time_is_looked_at_where_the_gap_ends() {
-        insta::assert_snapshot!(told("nightly --at 2026-03-29T01:45", Format::Text));
+        insta::assert_snapshot!(told("nightly --at 2026-03-29T01:45", OutputFormat::Text));
     }
 
     #[test]
     fn a_time_that_comes_twice_is_looked_at_the_first_time() {
         let told = ["nightly --at 2026-10-25T01:45", "nightly --at 2026-10-25T01:45:00+00:00"]
-            .map(|words| told(words, Format::Text));
+            .map(|words| told(words, OutputFormat::Text));
         insta::assert_snapshot!(told.join("\n=====\n"));
     }
 
     #[test]
     fn an_entry_with_a_star_runs_in_both_passes() {
-        insta::assert_snapshot!(told("sweep --at 2026-10-25T01:30:00Z", Format::Text));
+        insta::assert_snapshot!(told("sweep --at 2026-10-25T01:30:00Z", OutputFormat::Text));
     }
 
     #[test]
     fn lord_howe_skips_half_an_hour() {
-        insta::assert_snapshot!(told("lord-howe --at 2026-10-04T02:15", Format::Text));
+        insta::assert_snapshot!(told("lord-howe --at 2026-10-04T02:15", OutputFormat::Text));
     }
 
     #[test]
     fn each_expression_of_a_list_has_its_say() {
-        insta::assert_snapshot!(told("list --at 2026-07-31T09:20", Format::Text));
+        insta::assert_snapshot!(told("list --at 2026-07-31T09:20", OutputFormat::Text));
     }
 
     #[test]
     fn steps_past_the_hour_are_told_in_utc() {
-        insta::assert_snapshot!(told("steps --at 2026-05-01T02:12", Format::Text));
+        insta::assert_snapshot!(told("steps --at 2026-05-01T02:12", OutputFormat::Text));
     }
 
     #[test]
     fn a_paused_entry_with_a_delay_says_so() {
-        insta::assert_snapshot!(told("spread --at 2026-03-27T09:00:00Z", Format::Text));
+        insta::assert_snapshot!(told("spread --at 2026-03-27T09:00:00Z", OutputFormat::Text));
     }
 
     #[test]
     fn json_is_one_object() {
-        let told = told("nightly --at 2026-03-29T01:45", Format::Json);
+        let told = told("nightly --at 2026-03-29T01:45", OutputFormat::Json);
         assert_eq!(told.lines().count(), 1, "one line: {told}");
         let value: serde_json::Value = serde_json::from_str(&told).expect("JSON");
         insta::assert_snapshot!(serde_json::to_string_pretty(&value).expect("JSON"));
@@ -416,18 +416,18 @@ mod tests {
 
     #[test]
     fn what_is_due_in_the_same_minute_or_hour_is_named() {
-        let minute = told("list --at 2026-07-31T09:20", Format::Text);
+        let minute = told("list --at 2026-07-31T09:20", OutputFormat::Text);
         assert!(minute.contains("in this minute it is due at 09:20:15"), "{minute}");
-        let hour = told("sweep --at 2026-07-31T09:20", Format::Text);
+        let hour = told("sweep --at 2026-07-31T09:20", OutputFormat::Text);
         assert!(hour.contains("in this hour it is due at 09:00:00, 09:30:00\n"), "{hour}");
-        let day = told("weekly --at 2026-10-06T01:30", Format::Text);
+        let day = told("weekly --at 2026-10-06T01:30", OutputFormat::Text);
         assert!(!day.contains("it is due at"), "{day}");
     }
 
     #[test]
     fn an_unknown_entry_is_answered_with_the_nearest() {
         assert_eq!(
-            told("nigthly --at 2026-03-29", Format::Text),
+            told("nigthly --at 2026-03-29", OutputFormat::Text),
             "error: no entry is named `nigthly`; did you mean `nightly`?\n"
         );
     }

@@ -25,15 +25,15 @@ pub use protocol::{
     ControlAnswer, ErrorKind, FireProgress, LONGEST_QUESTION, Question, QuestionError, VERSION,
 };
 pub(crate) use request::{
-    AskError, Changed, ControlRequest, FireError, FireRequest, NotReady, Snapshot, Steer, SteerError, Terms,
+    Changed, ControlRequest, FireError, FireRequest, LoopError, NotReady, Snapshot, Steer, SteerError, Terms,
     Uid, Wanted,
 };
 pub use request::{ControlHandle, ControlReceiver, channel};
 pub use server::{Server, Serving};
 pub use socket::{FILE_NAME, place, places};
 pub use status::{
-    AccountStatus, EntryStatus, InForce, JournalStatus, LastStatus, LatelyStatus, MemberStatus,
-    NotableStatus, PausedBy, PausedEntry, RefusedStatus, Status, UnusualStatus, WaitingStatus,
+    AccountStatus, EntryStatus, JournalStatus, LastStatus, LatelyStatus, MemberStatus, NotableStatus,
+    PausedBy, PausedEntry, RefusedStatus, ScheduleStatus, Status, UnusualStatus, WaitingStatus,
 };
 pub(crate) use status_reader::StatusError;
 pub use status_reader::StatusReader;

@@ -235,7 +235,7 @@ pub struct ControlHandle {
 
 /// Why the loop gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum LoopError {
     /// Ask the next daemon.
     #[error("the daemon is stopping; ask again when it has started")]
     Stopping,
@@ -259,13 +259,13 @@ impl ControlHandle {
     pub(crate) async fn ask<T>(
         &self,
         ask: impl FnOnce(oneshot::Sender<T>) -> ControlRequest,
-    ) -> Result<T, AskError> {
+    ) -> Result<T, LoopError> {
         let (answer, answered) = oneshot::channel();
         let asking = async {
-            self.asks.send(ask(answer)).await.map_err(|_| AskError::Stopping)?;
-            answered.await.map_err(|_| AskError::Unanswered)
+            self.asks.send(ask(answer)).await.map_err(|_| LoopError::Stopping)?;
+            answered.await.map_err(|_| LoopError::Unanswered)
         };
-        timeout(ANSWERED_WITHIN, asking).await.map_err(|_| AskError::Hangs)?
+        timeout(ANSWERED_WITHIN, asking).await.map_err(|_| LoopError::Hangs)?
     }
 }
 

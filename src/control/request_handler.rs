@@ -9,7 +9,7 @@ use super::choice::choose;
 use super::peer::Peer;
 use super::protocol::{ControlAnswer, ErrorKind, FireProgress, Question};
 use super::request::{
-    AskError, Changed, ControlHandle, ControlRequest, FireError, FireRequest, NotReady, Steer, SteerError,
+    Changed, ControlHandle, ControlRequest, FireError, FireRequest, LoopError, NotReady, Steer, SteerError,
     Terms, Uid, Wanted,
 };
 use super::status_reader::{StatusError, StatusReader};
@@ -56,7 +56,7 @@ enum ControlRefusal {
     #[error(transparent)]
     Steer(#[from] SteerError),
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] LoopError),
     #[error("{0}: {help}", help = .0.help())]
     Args(#[from] ArgsTooLong),
     #[error("too many wait for what they fired; try again in a moment, or with --no-wait")]
@@ -144,7 +144,7 @@ impl RequestHandler {
             Ok((schedule, entry))
         });
         // The task is lost only when the runtime ends.
-        found.await.map_err(|_| AskError::Stopping)?
+        found.await.map_err(|_| LoopError::Stopping)?
     }
 
     async fn fire(
@@ -226,7 +226,7 @@ impl RequestHandler {
                 move || user::name(by)
             })
             .await
-            .map_err(|_| AskError::Stopping)?,
+            .map_err(|_| LoopError::Stopping)?,
         );
         for some in names.chunks(STEERED_AT_ONCE) {
             let under_way: Vec<_> = some
@@ -238,7 +238,7 @@ impl RequestHandler {
                 })
                 .collect();
             for steered in under_way {
-                let answer = steered.await.map_err(|_| AskError::Stopping)??;
+                let answer = steered.await.map_err(|_| LoopError::Stopping)??;
                 // The request is done, whether or not the client reads the answer.
                 let _ = client.tell(&answer).await;
             }
@@ -268,7 +268,7 @@ impl RequestHandler {
             });
             Ok::<_, entries::UnknownEntry>(chosen)
         });
-        let chosen = chosen.await.map_err(|_| AskError::Stopping)??;
+        let chosen = chosen.await.map_err(|_| LoopError::Stopping)??;
         let answer = ControlAnswer::Chosen { entries: chosen.iter().map(ToString::to_string).collect() };
         let _ = client.tell(&answer).await;
         Ok(())

@@ -36,7 +36,7 @@ pub struct Status {
     /// The problems of now, the gravest first.
     #[serde(default)]
     pub attention: Vec<Attention>,
-    pub schedule: InForce,
+    pub schedule: ScheduleStatus,
     pub journal: JournalStatus,
     /// The instant of the last sweep of the timetable.
     pub swept_at: Option<Timestamp>,
@@ -134,7 +134,7 @@ impl From<Member> for MemberStatus {
 /// The schedule that is fired.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each field is what its name says; the doc comments tell what it does not")]
-pub struct InForce {
+pub struct ScheduleStatus {
     pub path: String,
     pub entries: usize,
     pub accounts: usize,
@@ -428,7 +428,7 @@ impl Status {
                 _ => None,
             },
             attention,
-            schedule: InForce {
+            schedule: ScheduleStatus {
                 path: snapshot.path.to_string(),
                 entries: schedule.entries.len(),
                 accounts: schedule.accounts.len(),

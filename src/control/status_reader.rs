@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use super::journal_reading::JournalReading;
-use super::request::{AskError, ControlHandle, ControlRequest};
+use super::request::{ControlHandle, ControlRequest, LoopError};
 use super::status::{Around, Status};
 use super::unusual_reader::{UnusualReader, unusual};
 use crate::background::Background;
@@ -83,7 +83,7 @@ pub(crate) enum StatusError {
     UnknownEntry(#[from] entries::UnknownEntry),
     /// The loop gave no answer.
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] LoopError),
 }
 
 impl StatusReader {
@@ -132,7 +132,7 @@ impl StatusReader {
             Ok::<_, entries::UnknownEntry>((around, snapshot))
         };
         // The walk is lost only by a panic, or when the daemon stops.
-        let (mut around, snapshot) = self.walker.run(walk).await.ok_or(AskError::Stopping)??;
+        let (mut around, snapshot) = self.walker.run(walk).await.ok_or(LoopError::Stopping)??;
         let last = |around: &Around| Some(Key::new(around.entry.name.clone(), around.last?));
         let schedule = Arc::clone(&snapshot.schedule);
         let chains = around.iter().filter(|listed| listed.is_expected()).map(|listed| {
@@ -154,15 +154,15 @@ impl StatusReader {
             let unusual = unusual(&surveyed, &snapshot.schedule, now);
             Status::of(&snapshot, around, lately, unusual, members, most)
         };
-        Ok(self.walker.run(put_together).await.ok_or(AskError::Stopping)?)
+        Ok(self.walker.run(put_together).await.ok_or(LoopError::Stopping)?)
     }
 
     /// Does what takes a while off the threads that fire.
     pub(crate) async fn write<T: Send + 'static>(
         &self,
         write: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, AskError> {
-        self.walker.run(write).await.ok_or(AskError::Stopping)
+    ) -> Result<T, LoopError> {
+        self.walker.run(write).await.ok_or(LoopError::Stopping)
     }
 
     /// Reads the journal: what it has of these, what happened lately, and who shares it. Where that

@@ -16,7 +16,7 @@ use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply}
 use crate::dispatch::{
     self, AccountStanding, Dispatch, Effect, Haste, Hindrance, Links, RequestId, WaitingOccurrence,
 };
-use crate::journal::{Claim, EndedTerm, Key, Known, Origin, Pause, Recovered, Repeat, Repetition};
+use crate::journal::{Claim, EndedTerm, Key, KnownActions, Origin, Pause, Recovered, Repeat, Repetition};
 use crate::log::event::{ClockBehind, ClockJumped};
 use crate::quota;
 use crate::schedule::{AccountName, ByName, Entry, EntryName, Schedule, StackUid};
@@ -547,7 +547,7 @@ impl Core {
         &mut self,
         account: AccountName,
         stack: StackUid,
-        known: Option<Known>,
+        known: Option<KnownActions>,
         now: Now,
     ) -> Vec<Effect> {
         self.dispatch.recalled(account, stack, known, now)

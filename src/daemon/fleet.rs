@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::leader::Leader;
 use super::node::CLOSE;
-use super::replacement::{Clients, Difference, Loops, Part};
+use super::replacement::{Clients, DifferenceCounts, Loops, ShardPart};
 use super::standby::{HANDED_OVER, claim_forgotten, event_for_log};
 use super::supervision::Supervision;
 use super::sweep::Ticks;
@@ -94,7 +94,7 @@ impl Shared {
 struct Loop {
     /// Its part of the schedule.
     schedule: Arc<Schedule>,
-    parts: mpsc::Sender<Part>,
+    parts: mpsc::Sender<ShardPart>,
     asks: mpsc::UnboundedSender<ControlRequest>,
 }
 
@@ -162,7 +162,7 @@ pub async fn run(
         stop: watch::channel(None).0,
         stopping,
     };
-    let parts = Part::clients(&schedule, clients, fleet.loops_are());
+    let parts = ShardPart::clients(&schedule, clients, fleet.loops_are());
     fleet.shared.announce(started.into());
     let mut opened = opened;
     for (shard, clients) in parts {
@@ -245,8 +245,11 @@ impl Fleet {
     ) -> Result<(), DaemonError> {
         let shard_handle =
             self.membership.as_ref().map(|membership| membership.shard_handle(shard.clone())).transpose()?;
-        let schedule =
-            if self.is_split() { Part::schedule(&self.schedule, &shard) } else { Arc::clone(&self.schedule) };
+        let schedule = if self.is_split() {
+            ShardPart::schedule(&self.schedule, &shard)
+        } else {
+            Arc::clone(&self.schedule)
+        };
         let whole = Arc::clone(&self.schedule);
         let mut daemon = Daemon::new(
             &self.shared,
@@ -282,13 +285,13 @@ impl Fleet {
     /// Goes on with another schedule. Returns once all loops have taken it over.
     async fn replace(&mut self, replacement: Replacement) -> Result<(), DaemonError> {
         let Replacement { path, fingerprint, audience, difference, schedule, mut parts } = replacement;
-        let Difference { added, removed, changed } = difference;
+        let DifferenceCounts { added, removed, changed } = difference;
         let entries = schedule.entries.len();
         self.schedule = Arc::clone(&schedule);
         let mut waits = Vec::new();
         for (shard, running) in &mut self.loops {
             // A shard that the file has no more is led on, with nothing in it.
-            let mut part = parts.remove(shard).unwrap_or_else(|| Part::empty(&schedule));
+            let mut part = parts.remove(shard).unwrap_or_else(|| ShardPart::empty(&schedule));
             let (done, replaced) = oneshot::channel();
             part.done = Some(done);
             running.schedule = Arc::clone(&part.prepared.schedule);
@@ -296,7 +299,7 @@ impl Fleet {
                 waits.push(replaced);
             }
         }
-        for (shard, Part { clients, .. }) in parts {
+        for (shard, ShardPart { clients, .. }) in parts {
             self.begin(shard, clients, None).await?;
         }
         for replaced in waits {

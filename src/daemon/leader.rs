@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::control_state::Askers;
 use super::node::{Answer, Input, Node, Output, WoundUp};
-use super::replacement::Part;
+use super::replacement::ShardPart;
 use super::requests::Requests;
 use super::sweep::{Reach, Tick, Ticks};
 use super::{Daemon, REPLIES_AT_ONCE};
@@ -95,7 +95,7 @@ impl Leader {
         daemon: &mut Daemon,
         stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
-        parts: &mut mpsc::Receiver<Part>,
+        parts: &mut mpsc::Receiver<ShardPart>,
         asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> Halt {
         let mut answers = Vec::with_capacity(REPLIES_AT_ONCE);
@@ -244,9 +244,9 @@ impl Leader {
 
     /// Goes on with another schedule. Returns true when the shard takes over accounts of another
     /// shard: the journal has to be read for their open occurrences.
-    fn replace(&mut self, daemon: &mut Daemon, part: Part) -> bool {
+    fn replace(&mut self, daemon: &mut Daemon, part: ShardPart) -> bool {
         let now = Now::read();
-        let Part { clients, whole, prepared, done } = part;
+        let ShardPart { clients, whole, prepared, done } = part;
         let shares = daemon.shard_handle.is_some();
         let came = shares && has_moved(&daemon.shard, &whole, &daemon.whole);
         let went = shares && has_moved(&daemon.shard, &daemon.whole, &whole);

@@ -43,7 +43,7 @@ pub use fleet::run;
 use leader::{Halt, Leader};
 pub(crate) use node::{Answer, Input, Node, Output};
 pub use notifier::Notifier;
-use replacement::{Clients, Part};
+use replacement::{Clients, ShardPart};
 pub use replacement::{Loops, Replacement};
 use requests::ClientsInUse;
 use standby::HANDED_OVER;
@@ -157,7 +157,7 @@ impl Daemon {
         mut leader: Option<Leader>,
         mut stop: watch::Receiver<Option<StopReason>>,
         mut ticks: Ticks,
-        mut parts: mpsc::Receiver<Part>,
+        mut parts: mpsc::Receiver<ShardPart>,
         mut asks: mpsc::UnboundedReceiver<ControlRequest>,
         stopping: mpsc::UnboundedSender<usize>,
     ) -> usize {

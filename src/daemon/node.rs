@@ -33,7 +33,9 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::{ActionsListed, FollowUp, JobRecord, Looked, Outcome, Reply};
 use crate::control::{Changed, FireError, SteerError, Wanted};
 use crate::dispatch::{Effect, Haste, Hindrance, Request, RequestId};
-use crate::journal::{Claim, Claimed, EndedTerm, JournalError, Key, Known, Pause, Recovered, SendPermit};
+use crate::journal::{
+    Claim, Claimed, EndedTerm, JournalError, Key, KnownActions, Pause, Recovered, SendPermit,
+};
 use crate::log::Event;
 use crate::log::event::{EntryFired, EntryPaused, EntryResumed, OccurrenceBackfilled};
 use crate::quota;
@@ -106,7 +108,7 @@ pub(crate) enum Answer {
     /// A question for a job's record has ended.
     Recorded { id: RequestId, reply: Reply<Option<JobRecord>> },
     /// The actions that the journal knows of a stack. `None`: the journal cannot be read.
-    Recalled { account: AccountName, stack: StackUid, known: Option<Known> },
+    Recalled { account: AccountName, stack: StackUid, known: Option<KnownActions> },
     /// A claim is written. `known` has the occurrences that were claimed before; `None`: the claim
     /// cannot be written.
     Claimed { cursor: Timestamp, known: Option<Vec<Key>> },

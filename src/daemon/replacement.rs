@@ -23,15 +23,15 @@ pub struct Replacement {
     /// Fingerprint of the file, by which the members of a journal compare their schedules.
     pub(super) fingerprint: String,
     pub(super) audience: Audience,
-    pub(super) difference: Difference,
+    pub(super) difference: DifferenceCounts,
     /// The whole schedule.
     pub(super) schedule: Arc<Schedule>,
     /// The part of each loop.
-    pub(super) parts: BTreeMap<Shard, Part>,
+    pub(super) parts: BTreeMap<Shard, ShardPart>,
 }
 
 /// The part of a new schedule that one loop takes over.
-pub(super) struct Part {
+pub(super) struct ShardPart {
     pub(super) clients: Clients,
     /// The schedule of all loops.
     pub(super) whole: Arc<Schedule>,
@@ -52,7 +52,7 @@ pub enum Loops {
     OfShards,
 }
 
-impl Part {
+impl ShardPart {
     /// Returns the part of a schedule that belongs to one shard. A schedule of one shard is not
     /// copied.
     pub(super) fn schedule(schedule: &Arc<Schedule>, shard: &Shard) -> Arc<Schedule> {
@@ -80,9 +80,9 @@ impl Part {
     }
 
     /// Returns the empty part for a shard that the new schedule no longer has.
-    pub(super) fn empty(whole: &Arc<Schedule>) -> Part {
+    pub(super) fn empty(whole: &Arc<Schedule>) -> ShardPart {
         let prepared = Prepared::new(Arc::default(), Timestamp::now());
-        Part { clients: Clients::new(), whole: Arc::clone(whole), prepared, done: None }
+        ShardPart { clients: Clients::new(), whole: Arc::clone(whole), prepared, done: None }
     }
 }
 
@@ -108,15 +108,19 @@ impl Replacement {
         loops: Loops,
         now: Timestamp,
     ) -> Replacement {
-        let difference = Difference::share(before, &mut schedule);
+        let difference = DifferenceCounts::share(before, &mut schedule);
         let schedule = Arc::new(schedule);
-        let parts = Part::clients(&schedule, clients, loops).into_iter().map(|(shard, clients)| {
+        let parts = ShardPart::clients(&schedule, clients, loops).into_iter().map(|(shard, clients)| {
             let own = match loops {
                 Loops::One => Arc::clone(&schedule),
-                Loops::OfShards => Part::schedule(&schedule, &shard),
+                Loops::OfShards => ShardPart::schedule(&schedule, &shard),
             };
-            let part =
-                Part { clients, whole: Arc::clone(&schedule), prepared: Prepared::new(own, now), done: None };
+            let part = ShardPart {
+                clients,
+                whole: Arc::clone(&schedule),
+                prepared: Prepared::new(own, now),
+                done: None,
+            };
             (shard, part)
         });
         Replacement {
@@ -152,18 +156,18 @@ impl Prepared {
 
 /// Numbers of entries that differ between two schedules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Difference {
+pub(super) struct DifferenceCounts {
     pub(super) added: usize,
     pub(super) removed: usize,
     pub(super) changed: usize,
 }
 
-impl Difference {
+impl DifferenceCounts {
     /// Compares by name: an entry with another name is another entry. An entry that is unchanged is
     /// shared from then on, so that nobody has to compare it again.
-    fn share(old: &Schedule, new: &mut Schedule) -> Difference {
+    fn share(old: &Schedule, new: &mut Schedule) -> DifferenceCounts {
         let pairs = Pairs::of(&old.entries, &new.entries);
-        let mut difference = Difference { removed: pairs.gone.len(), ..Difference::default() };
+        let mut difference = DifferenceCounts { removed: pairs.gone.len(), ..DifferenceCounts::default() };
         for (entry, before) in new.entries.iter_mut().zip(pairs.before) {
             match before {
                 None => difference.added += 1,
@@ -193,11 +197,11 @@ mod tests {
         let mut new = schedule(
             "  b: { stack: s, job: b, cron: '@hourly' }\n  c: { stack: s, job: a, cron: '@daily' }\n",
         );
-        let difference = Difference { added: 1, removed: 1, changed: 1 };
-        assert_eq!(Difference::share(&old, &mut new), difference);
+        let difference = DifferenceCounts { added: 1, removed: 1, changed: 1 };
+        assert_eq!(DifferenceCounts::share(&old, &mut new), difference);
         let mut again = old.clone();
         again.entries = again.entries.iter().map(|entry| Arc::new(Entry::clone(entry))).collect();
-        assert_eq!(Difference::share(&old, &mut again), Difference::default());
+        assert_eq!(DifferenceCounts::share(&old, &mut again), DifferenceCounts::default());
         assert!(Arc::ptr_eq(&old.entries[0], &again.entries[0]), "what is unchanged is shared");
     }
 }

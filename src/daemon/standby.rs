@@ -11,7 +11,7 @@ use super::Daemon;
 use super::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use super::leader::{Leader, next_event};
 use super::node::Input;
-use super::replacement::Part;
+use super::replacement::ShardPart;
 use super::sweep::{Tick, Ticks};
 use crate::clock::Now;
 use crate::control::ControlRequest;
@@ -106,7 +106,7 @@ impl Daemon {
         renewed: Option<Term>,
         stop: &mut (impl Future<Output = ()> + Unpin),
         ticks: &mut Ticks,
-        parts: &mut mpsc::Receiver<Part>,
+        parts: &mut mpsc::Receiver<ShardPart>,
         asks: &mut mpsc::UnboundedReceiver<ControlRequest>,
     ) -> Option<Leader> {
         let mut opening = renewed.and_then(|term| self.opens(term));
@@ -223,8 +223,8 @@ impl Daemon {
     }
 
     /// Another schedule takes over while this member stands by.
-    fn takes_over(&mut self, part: Part) {
-        let Part { clients, whole, prepared, done } = part;
+    fn takes_over(&mut self, part: ShardPart) {
+        let ShardPart { clients, whole, prepared, done } = part;
         self.clients.replace(clients, |_| false);
         (self.schedule, self.whole, self.calendars) = (prepared.schedule, whole, prepared.calendars);
         if let Some(done) = done {

@@ -44,7 +44,7 @@ fn nothing_recovered() -> Recovered {
 }
 
 /// The core, two clocks, a journal that can be written, and an API that starts everything.
-struct World {
+struct CoreWorld {
     core: Core,
     now: Now,
     known: HashSet<Key>,
@@ -62,13 +62,13 @@ struct World {
     running: Schedule,
 }
 
-impl World {
-    fn new(schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
-        World::after(schedule, schedule, recovered, wall)
+impl CoreWorld {
+    fn new(schedule: &Schedule, recovered: Recovered, wall: &str) -> CoreWorld {
+        CoreWorld::after(schedule, schedule, recovered, wall)
     }
 
     /// After a process that had another schedule.
-    fn after(former: &Schedule, schedule: &Schedule, recovered: Recovered, wall: &str) -> World {
+    fn after(former: &Schedule, schedule: &Schedule, recovered: Recovered, wall: &str) -> CoreWorld {
         let now = Now { wall: wall.parse().expect("an instant"), mono: Duration::from_secs(100) };
         // Occurrences that the former process had claimed ahead of its cursor.
         let ahead = recovered
@@ -84,7 +84,7 @@ impl World {
         };
         let known = ahead.map(key).collect();
         let (core, effects) = Core::new(schedule, recovered, 1, now);
-        let mut world = World {
+        let mut world = CoreWorld {
             core,
             now,
             known,
@@ -250,7 +250,7 @@ impl World {
 
 #[test]
 fn a_steady_clock_sends_each_second_once() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(120, 1.0);
     world.check(121);
     assert_eq!((world.sent("all"), world.sent("none")), (121, 121));
@@ -259,7 +259,7 @@ fn a_steady_clock_sends_each_second_once() {
 
 #[test]
 fn beats_that_come_late_twice_or_never_change_nothing() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     for tenth in 0..1200 {
         world.now.mono += Duration::from_millis(100);
         world.now.wall += SignedDuration::from_millis(100);
@@ -275,7 +275,7 @@ fn beats_that_come_late_twice_or_never_change_nothing() {
 
 #[test]
 fn after_a_sleep_of_hours_catch_up_decides() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(60, 1.0);
     world.jump(7200, 7200);
     world.pass(60, 1.0);
@@ -294,7 +294,7 @@ fn after_a_sleep_of_hours_catch_up_decides() {
 
 #[test]
 fn a_sleep_longer_than_the_deadline_is_cut_by_it() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(10, 1.0);
     world.jump(4 * 3600, 4 * 3600);
     world.pass(10, 1.0);
@@ -304,7 +304,7 @@ fn a_sleep_longer_than_the_deadline_is_cut_by_it() {
 
 #[test]
 fn a_clock_set_forward_an_hour_is_caught_up() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(30, 1.0);
     world.jump(0, 3600);
     world.pass(30, 1.0);
@@ -316,7 +316,7 @@ fn a_clock_set_forward_an_hour_is_caught_up() {
 #[test]
 fn a_clock_set_back_by_hours_goes_on_at_once_in_another_pass() {
     for (back, what) in [(61, "a minute and a second"), (3600, "an hour"), (86_400, "a day")] {
-        let mut world = World::new(&three(), nothing_recovered(), START);
+        let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
         world.pass(60, 1.0);
         world.jump(0, -back);
         let before = world.sent("all");
@@ -336,7 +336,7 @@ fn a_clock_set_back_by_hours_goes_on_at_once_in_another_pass() {
 
 #[test]
 fn a_clock_set_back_by_a_minute_is_waited_for() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(60, 1.0);
     world.jump(0, -60);
     world.pass(59, 1.0);
@@ -348,7 +348,7 @@ fn a_clock_set_back_by_a_minute_is_waited_for() {
 
 #[test]
 fn a_clock_corrected_by_three_hours_or_more_sends_nothing_of_what_it_skipped() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(30, 1.0);
     world.jump(0, 3 * 3600);
     world.pass(30, 1.0);
@@ -363,7 +363,7 @@ fn a_clock_corrected_by_three_hours_or_more_sends_nothing_of_what_it_skipped() {
 fn a_start_whose_cursor_is_a_minute_ahead_of_the_clock_says_until_when_it_waits() {
     let cursor: Timestamp = "2026-03-01T00:01:05Z".parse().expect("an instant");
     let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
-    let world = World::new(&three(), recovered, "2026-03-01T00:00:10Z");
+    let world = CoreWorld::new(&three(), recovered, "2026-03-01T00:00:10Z");
     let until = "2026-03-01T00:01:00Z".parse().expect("an instant");
     assert_eq!(world.behind, [(until, 3)]);
 }
@@ -372,7 +372,7 @@ fn a_start_whose_cursor_is_a_minute_ahead_of_the_clock_says_until_when_it_waits(
 fn a_start_whose_cursor_is_a_day_ahead_of_the_clock_goes_on_at_once() {
     let cursor: Timestamp = "2026-03-02T00:00:05Z".parse().expect("an instant");
     let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
-    let mut world = World::new(&three(), recovered, "2026-03-01T00:00:10Z");
+    let mut world = CoreWorld::new(&three(), recovered, "2026-03-01T00:00:10Z");
     assert_eq!(world.behind, []);
     world.pass(30, 1.0);
     assert_eq!(world.sent("all"), 31);
@@ -412,7 +412,7 @@ fn a_restart_before_its_cursor_takes_all_that_was_claimed_for_shown() {
 
 #[test]
 fn a_clock_set_back_and_right_and_back_while_the_journal_hangs_is_followed() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(30, 1.0);
     world.jump(1, 1);
     world.claim();
@@ -425,7 +425,7 @@ fn a_clock_set_back_and_right_and_back_while_the_journal_hangs_is_followed() {
 
 #[test]
 fn what_a_person_asks_for_moves_no_cursor() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(30, 1.0);
     let claim = world.core.claim_by_hand(&three().entries[0], None, world.now).expect("it has begun");
     let mut memory = Memory::default();
@@ -436,7 +436,7 @@ fn what_a_person_asks_for_moves_no_cursor() {
 
 #[test]
 fn a_clock_before_the_build_is_no_clock_and_is_told() {
-    let world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    let world = CoreWorld::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
     assert_eq!(world.behind.len(), 1);
     assert!(world.core.waits_for_clock(world.now).is_some());
 }
@@ -444,7 +444,7 @@ fn a_clock_before_the_build_is_no_clock_and_is_told() {
 #[test]
 fn a_slewed_clock_and_a_smeared_leap_second_are_followed_silently() {
     for (rate, what) in [(1.0005, "ntpd, fast"), (0.9995, "ntpd, slow"), (1.0 - 1.0 / 86_400.0, "smeared")] {
-        let mut world = World::new(&three(), nothing_recovered(), START);
+        let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
         world.pass(600, rate);
         world.check(1 + (600.0 * rate) as usize);
         assert_eq!(world.sent("none"), 1 + (600.0 * rate) as usize, "{what}: none was late");
@@ -456,7 +456,7 @@ fn a_slewed_clock_and_a_smeared_leap_second_are_followed_silently() {
 fn a_machine_that_boots_in_1970_waits_for_its_clock() {
     let cursor: Timestamp = START.parse().expect("an instant");
     let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
-    let mut world = World::new(&three(), recovered, "1970-01-01T00:00:10Z");
+    let mut world = CoreWorld::new(&three(), recovered, "1970-01-01T00:00:10Z");
     world.pass(60, 1.0);
     assert_eq!(world.sent("all"), 0, "nothing fires in 1970");
     let corrected: Timestamp = "2026-03-01T00:10:00Z".parse().expect("an instant");
@@ -469,7 +469,7 @@ fn a_machine_that_boots_in_1970_waits_for_its_clock() {
 
 #[test]
 fn a_first_start_in_1970_catches_up_nothing() {
-    let mut world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
     world.pass(60, 1.0);
     world.now.wall = START.parse().expect("an instant");
     world.pass(10, 1.0);
@@ -481,7 +481,7 @@ fn a_first_start_in_1970_catches_up_nothing() {
 fn a_cursor_ahead_of_the_clock_is_waited_for() {
     let cursor: Timestamp = "2026-03-01T00:01:00Z".parse().expect("an instant");
     let recovered = Recovered { cursor: Some(cursor), ..nothing_recovered() };
-    let mut world = World::new(&three(), recovered, START);
+    let mut world = CoreWorld::new(&three(), recovered, START);
     world.pass(59, 1.0);
     assert_eq!(world.sent("all"), 0, "until the cursor everything is claimed by a former process");
     world.pass(11, 1.0);
@@ -496,7 +496,7 @@ fn a_restart_while_the_clock_shows_a_stretch_again_plans_nothing_a_second_time()
     for from in [-60, 3] {
         let repeat = Repeat { pass: 1, from: after(from), until: after(3600) };
         let recovered = Recovered { cursor: Some(after(5)), repeat: Some(repeat), ..nothing_recovered() };
-        let mut world = World::new(&three(), recovered, START);
+        let mut world = CoreWorld::new(&three(), recovered, START);
         world.pass(10, 1.0);
         assert_eq!(world.sent("all"), 6, "a stretch that begins at {from} s: from the cursor on");
     }
@@ -506,7 +506,7 @@ fn a_restart_while_the_clock_shows_a_stretch_again_plans_nothing_a_second_time()
 fn what_is_claimed_goes_however_slow_the_journal_is() {
     // Longer than is planned ahead.
     for takes in [6, 7, 20] {
-        let mut world = World::new(&three(), nothing_recovered(), START);
+        let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
         for _ in 0..5 {
             world.claim();
             for _ in 0..takes {
@@ -528,7 +528,7 @@ fn what_is_claimed_goes_however_slow_the_journal_is() {
 
 #[test]
 fn claims_that_cannot_be_written_are_not_sent_and_wait() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(10, 1.0);
     let before = world.sent("all");
     for _ in 0..300 {
@@ -556,7 +556,7 @@ fn claims_that_cannot_be_written_are_not_sent_and_wait() {
 #[test]
 fn what_a_person_fires_has_an_instant_of_its_own() {
     let schedule = schedule("  a: { stack: s, job: a, cron: '@yearly', start_deadline: 10m, jitter: 1h }\n");
-    let mut world = World::new(&schedule, nothing_recovered(), START);
+    let mut world = CoreWorld::new(&schedule, nothing_recovered(), START);
     let entry = &schedule.entries[0];
     let claims: Vec<_> = (0..3)
         .map(|_| world.core.claim_by_hand(entry, None, world.now).expect("the journal has a cursor"))
@@ -591,7 +591,7 @@ fn what_comes_next_is_told_once_for_each_entry() {
            later: { stack: s, job: c, cron: '@hourly' }\n  \
            yearly: { stack: s, job: d, cron: '@yearly' }\n",
     );
-    let world = World::new(&schedule, nothing_recovered(), "2026-03-01T00:00:01.5Z");
+    let world = CoreWorld::new(&schedule, nothing_recovered(), "2026-03-01T00:00:01.5Z");
     let upcoming = |most| {
         let told = world.core.upcoming(most).into_iter().map(|(entry, at)| format!("{} {at}", entry.name));
         told.collect::<Vec<String>>()
@@ -620,7 +620,7 @@ fn every_second(args: &str) -> Schedule {
 fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
     let schedules = [every_second("one"), every_second("two")];
     for step in 0..1000_u64 {
-        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        let mut world = CoreWorld::new(&schedules[0], nothing_recovered(), START);
         world.pass(3, 1.0);
         // Around the due instant, from 500 ms before it in steps of a millisecond, and on it to the
         // nanosecond.
@@ -658,7 +658,7 @@ fn a_reload_at_and_around_the_due_instant_loses_and_doubles_nothing() {
 
 #[test]
 fn a_reload_before_the_clock_is_right_catches_up_nothing() {
-    let mut world = World::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), "1970-01-01T00:00:10Z");
     world.pass(10, 1.0);
     world.reload(&every_second("two"), Duration::ZERO);
     world.pass(10, 1.0);
@@ -670,7 +670,7 @@ fn a_reload_before_the_clock_is_right_catches_up_nothing() {
 
 #[test]
 fn a_reload_in_the_middle_of_catching_up_loses_nothing() {
-    let mut world = World::new(&three(), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&three(), nothing_recovered(), START);
     world.pass(10, 1.0);
     // More than is claimed at once.
     world.jump(2 * 7200, 2 * 7200);
@@ -683,7 +683,7 @@ fn a_reload_in_the_middle_of_catching_up_loses_nothing() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Step {
+enum ClockStep {
     Pass(u32),
     Turn,
     Claim,
@@ -691,13 +691,13 @@ enum Step {
     Reload(usize, u32),
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = ClockStep> {
     prop_oneof![
-        4 => prop_oneof![Just(1), Just(250), Just(1000), 0..3000_u32, Just(9000)].prop_map(Step::Pass),
-        3 => Just(Step::Turn),
-        3 => Just(Step::Claim),
-        3 => prop::bool::weighted(0.8).prop_map(Step::Claimed),
-        2 => (0..2_usize, 0..2000_u32).prop_map(|(version, ago)| Step::Reload(version, ago)),
+        4 => prop_oneof![Just(1), Just(250), Just(1000), 0..3000_u32, Just(9000)].prop_map(ClockStep::Pass),
+        3 => Just(ClockStep::Turn),
+        3 => Just(ClockStep::Claim),
+        3 => prop::bool::weighted(0.8).prop_map(ClockStep::Claimed),
+        2 => (0..2_usize, 0..2000_u32).prop_map(|(version, ago)| ClockStep::Reload(version, ago)),
     ]
 }
 
@@ -707,22 +707,22 @@ proptest! {
     #[test]
     fn reloads_between_any_two_steps_lose_and_double_nothing(steps in prop::collection::vec(step(), 0..60)) {
         let schedules = [every_second("one"), every_second("two")];
-        let mut world = World::new(&schedules[0], nothing_recovered(), START);
+        let mut world = CoreWorld::new(&schedules[0], nothing_recovered(), START);
         let mut passed = 0;
         for step in steps {
             match step {
-                Step::Pass(ms) => {
+                ClockStep::Pass(ms) => {
                     passed += u64::from(ms);
                     world.now.mono += Duration::from_millis(ms.into());
                     world.now.wall += SignedDuration::from_millis(ms.into());
                 }
-                Step::Turn => {
+                ClockStep::Turn => {
                     let effects = world.core.turn(world.now);
                     world.take(effects);
                 }
-                Step::Claim => world.claim(),
-                Step::Claimed(written) => world.claimed(written),
-                Step::Reload(version, ago) => world.reload(&schedules[version], Duration::from_millis(ago.into())),
+                ClockStep::Claim => world.claim(),
+                ClockStep::Claimed(written) => world.claimed(written),
+                ClockStep::Reload(version, ago) => world.reload(&schedules[version], Duration::from_millis(ago.into())),
             }
         }
         world.claimed(true);
@@ -762,7 +762,7 @@ fn due_at(seconds: &str) -> Schedule {
 
 #[test]
 fn what_came_due_while_the_journal_was_ill_outlives_a_reload_that_removes_it() {
-    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&due_at("10"), nothing_recovered(), START);
     world.jump(6, 6);
     world.claim();
     world.claimed(false);
@@ -776,7 +776,7 @@ fn what_came_due_while_the_journal_was_ill_outlives_a_reload_that_removes_it() {
 
 #[test]
 fn what_came_due_while_the_journal_hung_outlives_a_reload_after_the_clock_was_set_back() {
-    let mut world = World::new(&due_at("20"), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&due_at("20"), nothing_recovered(), START);
     world.jump(6, 6);
     world.claim();
     world.jump(24, 24);
@@ -791,7 +791,7 @@ fn what_came_due_while_the_journal_hung_outlives_a_reload_after_the_clock_was_se
 
 #[test]
 fn what_was_claimed_ahead_and_does_not_come_after_a_reload_is_skipped_however_long_the_claim_took() {
-    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&due_at("10"), nothing_recovered(), START);
     world.jump(6, 6);
     world.claim();
     world.reload(&due_at("50"), Duration::ZERO);
@@ -804,9 +804,9 @@ fn what_was_claimed_ahead_and_does_not_come_after_a_reload_is_skipped_however_lo
 
 #[test]
 fn a_journal_that_is_ill_or_hangs_is_waited_for_without_turning() {
-    let mut world = World::new(&due_at("10"), nothing_recovered(), START);
+    let mut world = CoreWorld::new(&due_at("10"), nothing_recovered(), START);
     world.jump(6, 6);
-    let wait = |world: &World| world.core.wakes_at(world.now).saturating_sub(world.now.mono);
+    let wait = |world: &CoreWorld| world.core.wakes_at(world.now).saturating_sub(world.now.mono);
     world.claim();
     world.jump(14, 14);
     assert!(wait(&world) >= Duration::from_millis(500), "it hangs: {:?}", wait(&world));
@@ -820,7 +820,7 @@ fn a_journal_that_is_ill_or_hangs_is_waited_for_without_turning() {
 fn an_entry_that_is_new_at_a_restart_is_due_within_what_was_claimed_ahead() {
     let cursor = Some(START.parse::<Timestamp>().expect("an instant") + SignedDuration::from_secs(6));
     let recovered = Recovered { cursor, ..nothing_recovered() };
-    let mut world = World::after(&due_at("50"), &due_at("4"), recovered, "2026-03-01T00:00:02Z");
+    let mut world = CoreWorld::after(&due_at("50"), &due_at("4"), recovered, "2026-03-01T00:00:02Z");
     world.pass(10, 1.0);
     assert_eq!(world.sent("some"), 1);
 }

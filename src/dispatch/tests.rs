@@ -28,7 +28,7 @@ use crate::cloud66::{
     Action, ActionId, ActionsListed, ActionsPage, FollowUp, JobRecord, Looked, Obstacle, Outcome, Reply,
 };
 use crate::journal::{
-    Claim, Followed, Handover, Key, Known, Open, Origin, Pause, Reached, Recovered, Resent, Started,
+    Claim, Followed, Handover, Key, KnownActions, Open, Origin, Pause, Reached, Recovered, Resent, Started,
     Transition, Unnamed,
 };
 use crate::log::Event;

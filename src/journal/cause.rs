@@ -9,22 +9,22 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::{Reason, Record, State};
-use crate::occurrence::Reason as Word;
+use super::{ReasonText, Record, State};
+use crate::occurrence::Reason;
 
 /// Why an occurrence was not sent, or not yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
     /// The word that the log gives.
-    pub reason: Reason,
+    pub reason: ReasonText,
     /// The scheduled_at of the newer occurrence that goes in its place.
     pub replaced_by: Option<Timestamp>,
     /// The error of the last attempt. `None`: no attempt failed, or the error is unknown.
     pub error: Option<String>,
 }
 
-impl From<Word> for Cause {
-    fn from(reason: Word) -> Cause {
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Cause {
         reason.as_str().into()
     }
 }
@@ -110,38 +110,40 @@ impl fmt::Display for Why<'_> {
             (None, _) => Ok(()),
         };
         let words = match (self.state, self.reason.parse()) {
-            (State::Waiting, Ok(Word::Retry)) if self.error.is_some() => return attempt(f),
-            (State::Waiting, Ok(Word::Retry)) => "it is tried again",
-            (State::Waiting, Ok(Word::Quota)) => "no quota is left",
-            (State::Waiting, Ok(Word::Overlap)) => {
+            (State::Waiting, Ok(Reason::Retry)) if self.error.is_some() => return attempt(f),
+            (State::Waiting, Ok(Reason::Retry)) => "it is tried again",
+            (State::Waiting, Ok(Reason::Quota)) => "no quota is left",
+            (State::Waiting, Ok(Reason::Overlap)) => {
                 "the entry's last action has not finished (overlap: queue)"
             }
-            (State::Waiting, Ok(Word::Down)) => "the daemon stopped before its turn came",
-            (State::Waiting, Ok(Word::Deploying)) => "its stack is being deployed (stack_state: hold)",
-            (State::Waiting, Ok(Word::Maintenance)) => "its stack is in maintenance (stack_state: hold)",
-            (State::Waiting, Ok(Word::PausedRemotely)) => "its job is paused in Cloud 66 (stack_state: hold)",
-            (State::Missed, Ok(Word::Deploying)) => {
+            (State::Waiting, Ok(Reason::Down)) => "the daemon stopped before its turn came",
+            (State::Waiting, Ok(Reason::Deploying)) => "its stack is being deployed (stack_state: hold)",
+            (State::Waiting, Ok(Reason::Maintenance)) => "its stack is in maintenance (stack_state: hold)",
+            (State::Waiting, Ok(Reason::PausedRemotely)) => {
+                "its job is paused in Cloud 66 (stack_state: hold)"
+            }
+            (State::Missed, Ok(Reason::Deploying)) => {
                 "its stack was being deployed until its start_deadline (stack_state: hold)"
             }
-            (State::Missed, Ok(Word::Maintenance)) => {
+            (State::Missed, Ok(Reason::Maintenance)) => {
                 "its stack was in maintenance until its start_deadline (stack_state: hold)"
             }
-            (State::Missed, Ok(Word::PausedRemotely)) => {
+            (State::Missed, Ok(Reason::PausedRemotely)) => {
                 "its job was paused in Cloud 66 until its start_deadline (stack_state: hold)"
             }
-            (State::Skipped, Ok(Word::Deploying)) => "its stack was being deployed (stack_state: skip)",
-            (State::Skipped, Ok(Word::Maintenance)) => "its stack was in maintenance (stack_state: skip)",
-            (State::Skipped, Ok(Word::PausedRemotely)) => {
+            (State::Skipped, Ok(Reason::Deploying)) => "its stack was being deployed (stack_state: skip)",
+            (State::Skipped, Ok(Reason::Maintenance)) => "its stack was in maintenance (stack_state: skip)",
+            (State::Skipped, Ok(Reason::PausedRemotely)) => {
                 "its job was paused in Cloud 66 (stack_state: skip)"
             }
-            (State::Missed, Ok(Word::Superseded)) => "a newer run took its place (catch_up: latest)",
-            (State::Missed, Ok(Word::Deadline)) => "it could not be sent before its start_deadline",
-            (State::Missed, Ok(Word::Down)) => "nobody looked when it was due (catch_up: none)",
-            (State::Missed, Ok(Word::Quota)) => "no quota was left when it was due (catch_up: none)",
-            (State::Missed, Ok(Word::Clock)) => "the clock was set forward over its instant",
-            (State::Skipped, Ok(Word::Overlap)) => "the entry's last action had not finished (overlap)",
-            (State::Skipped, Ok(Word::Paused)) => "the entry was paused",
-            (State::Skipped, Ok(Word::Removed)) => "the schedule does not have it any more",
+            (State::Missed, Ok(Reason::Superseded)) => "a newer run took its place (catch_up: latest)",
+            (State::Missed, Ok(Reason::Deadline)) => "it could not be sent before its start_deadline",
+            (State::Missed, Ok(Reason::Down)) => "nobody looked when it was due (catch_up: none)",
+            (State::Missed, Ok(Reason::Quota)) => "no quota was left when it was due (catch_up: none)",
+            (State::Missed, Ok(Reason::Clock)) => "the clock was set forward over its instant",
+            (State::Skipped, Ok(Reason::Overlap)) => "the entry's last action had not finished (overlap)",
+            (State::Skipped, Ok(Reason::Paused)) => "the entry was paused",
+            (State::Skipped, Ok(Reason::Removed)) => "the schedule does not have it any more",
             _ => self.reason,
         };
         f.write_str(words)?;

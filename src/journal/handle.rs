@@ -15,8 +15,8 @@ use super::inbox::{self, Hurry};
 use super::store::Store;
 use super::writer::{AnswerSender, GROUP, PendingChange, Writer, WriterRequest};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Recovered, Refused,
-    Resent, SendWatermark, Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, KnownActions, Pause, Pruned, Recovered,
+    Refused, Resent, SendWatermark, Transition,
 };
 use crate::cloud66::ActionId;
 use crate::log;
@@ -168,7 +168,7 @@ impl Journal {
         stack: StackUid,
         since: Timestamp,
         listed: Vec<ActionId>,
-    ) -> Result<Known, JournalError> {
+    ) -> Result<KnownActions, JournalError> {
         self.ask(|answer| WriterRequest::Actions { stack, since, listed, answer }).await
     }
 

@@ -11,8 +11,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Handover, Key, Known, Origin, Pause, Recovered, Refused, Repeat, Repetition,
-    Resent, State, Successor, Transition, Unnamed, whole_micros,
+    Claim, Claimed, Cursor, Handover, Key, KnownActions, Origin, Pause, Recovered, Refused, Repeat,
+    Repetition, Resent, State, Successor, Transition, Unnamed, whole_micros,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -236,8 +236,8 @@ impl Memory {
 
     /// The actions known of a stack, of the occurrences scheduled since then; and those of the
     /// listed ones that are of earlier ones.
-    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> Known {
-        let mut known = Known::default();
+    pub(crate) fn actions(&self, stack: &StackUid, since: Timestamp, listed: &[ActionId]) -> KnownActions {
+        let mut known = KnownActions::default();
         let surplus = self.resent.values().filter(|resent| resent.stack == *stack);
         known.actions.extend(surplus.filter_map(|resent| resent.surplus));
         for (key, (claim, standing)) in self.rows.iter().filter(|(_, (claim, _))| claim.stack == *stack) {

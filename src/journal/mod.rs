@@ -236,7 +236,7 @@ pub struct Successor {
 }
 
 /// Why something is as it is: the word or the sentence that the log gave.
-pub type Reason = Cow<'static, str>;
+pub type ReasonText = Cow<'static, str>;
 
 /// A change of an occurrence's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -278,7 +278,7 @@ pub enum Transition {
     /// The action is not asked for any more.
     Unfollowed {
         /// Why not.
-        reason: Reason,
+        reason: ReasonText,
     },
     /// The API refused it for good.
     Rejected {
@@ -590,7 +590,7 @@ pub struct Followed {
 
 /// The actions of a stack that the journal knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownActions {
     /// Occurrences have started these, those among them that are surplus.
     pub actions: Vec<ActionId>,
     /// The job of each action. Surplus actions are not among them.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Claim, Claimed, Cursor, Handover, JournalError, Key, Known, Pause, Refused, Resent, Transition};
+use super::{
+    Claim, Claimed, Cursor, Handover, JournalError, Key, KnownActions, Pause, Refused, Resent, Transition,
+};
 use crate::cloud66::ActionId;
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, Schedule, StackUid};
@@ -25,7 +27,7 @@ pub(super) trait Store: Send + 'static {
         stack: &StackUid,
         since: Timestamp,
         listed: &[ActionId],
-    ) -> Result<Known, JournalError>;
+    ) -> Result<KnownActions, JournalError>;
 
     /// Takes away some of what was scheduled before an instant and is settled, the oldest first.
     /// Returns how many rows, fewer than asked for when these were the last.

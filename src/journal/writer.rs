@@ -17,8 +17,8 @@ use tokio::sync::{mpsc::UnboundedSender, oneshot, watch};
 use super::inbox::{InboxReceiver, Waited};
 use super::store::{Store, Write, Written};
 use super::{
-    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, Known, Pause, Pruned, Refused, Resent,
-    Transition,
+    Claim, Claimed, Cursor, Handover, Health, JournalError, Key, KnownActions, Pause, Pruned, Refused,
+    Resent, Transition,
 };
 use crate::background;
 use crate::cloud66::ActionId;
@@ -79,7 +79,7 @@ pub(super) enum WriterRequest {
     Pause(EntryName, Pause, AnswerSender<()>),
     Resume(EntryName, AnswerSender<()>),
     Flush(AnswerSender<()>),
-    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: AnswerSender<Known> },
+    Actions { stack: StackUid, since: Timestamp, listed: Vec<ActionId>, answer: AnswerSender<KnownActions> },
     Prune { before: Timestamp, answer: AnswerSender<Pruned> },
     Close { stopped_at: Timestamp, answer: AnswerSender<()> },
 }

@@ -35,7 +35,7 @@ use crate::clock::Now;
 use crate::cloud66::ActionId;
 use crate::daemon::{Answer, Input, Node, Output};
 use crate::dispatch::Effect;
-use crate::journal::{self, Known, Started};
+use crate::journal::{self, KnownActions, Started};
 use crate::log::Event;
 use crate::quota::{self, Purpose};
 use crate::sandbox;
@@ -51,9 +51,9 @@ pub struct Rehearsal {
     now: Now,
     due: u64,
     happened: VecDeque<(Timestamp, Happening)>,
-    stage: Stage,
+    stage: RehearsalStage,
     /// Actions that a journal would know.
-    known: Known,
+    known: KnownActions,
     /// Sweeps on every full second, whether or not that brings anything.
     #[cfg(test)]
     every_beat: bool,
@@ -81,7 +81,7 @@ pub enum Happening {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum RehearsalStage {
     Begins,
     Runs,
     Over,
@@ -98,8 +98,8 @@ impl Rehearsal {
             now,
             due: 0,
             happened: VecDeque::new(),
-            stage: Stage::Begins,
-            known: Known::default(),
+            stage: RehearsalStage::Begins,
+            known: KnownActions::default(),
             #[cfg(test)]
             every_beat: false,
         }
@@ -111,21 +111,21 @@ impl Rehearsal {
     }
 
     /// The API as it is now, with its ledger of all requests.
-    pub fn api(&self) -> &sandbox::State {
+    pub fn api(&self) -> &sandbox::SandboxState {
         self.network.api()
     }
 
     /// Goes to the next instant at which anything happens.
     fn step(&mut self) {
         let next = match self.stage {
-            Stage::Begins => Some(self.now.wall),
-            Stage::Runs => self.next_at(),
-            Stage::Over => return,
+            RehearsalStage::Begins => Some(self.now.wall),
+            RehearsalStage::Runs => self.next_at(),
+            RehearsalStage::Over => return,
         };
-        self.stage = Stage::Runs;
+        self.stage = RehearsalStage::Runs;
         // At the end of the calendar time stands still: what is waited for would never come.
         let Some(next) = next.filter(|next| *next < Timestamp::MAX) else {
-            self.stage = Stage::Over;
+            self.stage = RehearsalStage::Over;
             return;
         };
         let passed = self.now.until(next);
@@ -162,11 +162,11 @@ impl Rehearsal {
             self.happened.push_back((self.now.wall, Happening::Answered { account, quota }));
         }
         let answer = match arrived.reply {
-            network::Reply::Fired { sent_at, reply } => Answer::Fired { id, sent_at, reply },
-            network::Reply::Listed(reply) => Answer::Listed { id, reply },
-            network::Reply::Followed(reply) => Answer::Followed { id, reply },
-            network::Reply::Looked(reply) => Answer::Looked { id, reply },
-            network::Reply::Recorded(reply) => Answer::Recorded { id, reply },
+            network::NetworkReply::Fired { sent_at, reply } => Answer::Fired { id, sent_at, reply },
+            network::NetworkReply::Listed(reply) => Answer::Listed { id, reply },
+            network::NetworkReply::Followed(reply) => Answer::Followed { id, reply },
+            network::NetworkReply::Looked(reply) => Answer::Looked { id, reply },
+            network::NetworkReply::Recorded(reply) => Answer::Recorded { id, reply },
         };
         self.handle(Input::Answers(vec![answer]));
     }
@@ -234,7 +234,7 @@ impl Iterator for Rehearsal {
     type Item = (Timestamp, Happening);
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.happened.is_empty() && self.stage != Stage::Over {
+        while self.happened.is_empty() && self.stage != RehearsalStage::Over {
             self.step();
         }
         self.happened.pop_front()

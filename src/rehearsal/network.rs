@@ -20,7 +20,7 @@ use crate::cloud66::reply::{BodyError, Head, LONGEST_BODY};
 use crate::cloud66::{self, ActionsListed, FollowUp, JobRecord, Looked, Outcome};
 use crate::dispatch::{Request, RequestId};
 use crate::quota::{self, Purpose};
-use crate::sandbox::{self, SandboxAnswer, SandboxDelivery, Settings, State};
+use crate::sandbox::{self, SandboxAnswer, SandboxDelivery, SandboxState, Settings};
 #[cfg(test)]
 use crate::schedule::ArgsIn;
 use crate::schedule::{AccountName, Entry, JobUid, Schedule, StackUid};
@@ -37,11 +37,11 @@ pub(crate) struct Arrived {
     pub account: AccountName,
     /// The answer's word on the quota. `None`: no answer came.
     pub quota: Option<quota::QuotaAnswer>,
-    pub reply: Reply,
+    pub reply: NetworkReply,
 }
 
 /// Outcome of the request.
-pub(crate) enum Reply {
+pub(crate) enum NetworkReply {
     Fired { sent_at: Timestamp, reply: cloud66::Reply<Outcome> },
     Followed(cloud66::Reply<FollowUp>),
     Listed(cloud66::Reply<ActionsListed>),
@@ -51,7 +51,7 @@ pub(crate) enum Reply {
 
 /// The API and what is under way to it and from it.
 pub(crate) struct Network {
-    api: State,
+    api: SandboxState,
     latency: Latency,
     chances: fastrand::Rng,
     accesses: HashMap<AccountName, Access>,
@@ -172,7 +172,7 @@ impl Network {
             accesses.insert(account.name.clone(), access);
         }
         Network {
-            api: State::new(&settings, now),
+            api: SandboxState::new(&settings, now),
             latency: conditions.latency,
             chances: chances.fork(),
             accesses,
@@ -184,7 +184,7 @@ impl Network {
         }
     }
 
-    pub(crate) fn api(&self) -> &State {
+    pub(crate) fn api(&self) -> &SandboxState {
         &self.api
     }
 
@@ -327,7 +327,7 @@ impl Network {
 #[cfg(test)]
 impl Network {
     /// The API, to be changed from outside.
-    pub(crate) fn api_mut(&mut self) -> &mut State {
+    pub(crate) fn api_mut(&mut self) -> &mut SandboxState {
         &mut self.api
     }
 
@@ -385,38 +385,40 @@ fn ended(flight: Flight, reply: Result<sandbox::SandboxReply, Lost>, came: Times
     let (quota, reply) = match (asks, reply) {
         (Asks::Fire(entry), Ok(reply)) => {
             let reply = head(&reply, came).of_run_now(body(reply), entry.args.as_deref());
-            (reply.quota, Reply::Fired { sent_at, reply })
+            (reply.quota, NetworkReply::Fired { sent_at, reply })
         }
         (Asks::Fire(_), Err(lost)) => {
             let outcome = Outcome::InDoubt { status: None, error: lost.to_string() };
-            (None, Reply::Fired { sent_at, reply: cloud66::Reply::unanswered(outcome) })
+            (None, NetworkReply::Fired { sent_at, reply: cloud66::Reply::unanswered(outcome) })
         }
         (Asks::Action, Ok(reply)) => {
             let reply = head(&reply, came).of_action(body(reply));
-            (reply.quota, Reply::Followed(reply))
+            (reply.quota, NetworkReply::Followed(reply))
         }
         (Asks::Actions, Ok(reply)) => {
             let reply = head(&reply, came).of_actions(body(reply));
-            (reply.quota, Reply::Listed(reply))
+            (reply.quota, NetworkReply::Listed(reply))
         }
         (Asks::Actions, Err(lost)) => {
             let outcome = ActionsListed::Unanswered { error: lost.to_string() };
-            (None, Reply::Listed(cloud66::Reply::unanswered(outcome)))
+            (None, NetworkReply::Listed(cloud66::Reply::unanswered(outcome)))
         }
         (Asks::Look(kind), Ok(reply)) => {
             let reply = head(&reply, came).of_look(body(reply), kind);
-            (reply.quota, Reply::Looked(reply))
+            (reply.quota, NetworkReply::Looked(reply))
         }
         (Asks::Look(_), Err(lost)) => {
             let outcome = Looked::Unanswered { error: lost.to_string() };
-            (None, Reply::Looked(cloud66::Reply::unanswered(outcome)))
+            (None, NetworkReply::Looked(cloud66::Reply::unanswered(outcome)))
         }
         (Asks::JobRecord, Ok(reply)) => {
             let reply = head(&reply, came).of_job_record(body(reply));
-            (reply.quota, Reply::Recorded(reply))
+            (reply.quota, NetworkReply::Recorded(reply))
         }
-        (Asks::JobRecord, Err(_)) => (None, Reply::Recorded(cloud66::Reply::unanswered(None))),
-        (Asks::Action, Err(_)) => (None, Reply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered))),
+        (Asks::JobRecord, Err(_)) => (None, NetworkReply::Recorded(cloud66::Reply::unanswered(None))),
+        (Asks::Action, Err(_)) => {
+            (None, NetworkReply::Followed(cloud66::Reply::unanswered(FollowUp::Unanswered)))
+        }
     };
     Arrived {
         #[cfg(test)]

@@ -11,12 +11,12 @@ use super::http::{ArgsFrom, Endpoint};
 pub struct Ledger {
     /// The requests in the order in which the sandbox judged them. With many connections the order
     /// may differ a little from that of `at`.
-    pub requests: Vec<Record>,
+    pub requests: Vec<LedgerRecord>,
 }
 
 /// One request and its outcome.
 #[derive(Clone, Debug, Serialize)]
-pub struct Record {
+pub struct LedgerRecord {
     /// When its head had arrived, to the microsecond.
     #[serde(serialize_with = "microseconds")]
     pub at: Timestamp,
@@ -51,17 +51,17 @@ pub struct Record {
 
 impl Ledger {
     /// The requests that started an action.
-    pub fn started(&self) -> impl Iterator<Item = &Record> {
+    pub fn started(&self) -> impl Iterator<Item = &LedgerRecord> {
         self.requests.iter().filter(|record| record.action.is_some())
     }
 
     /// The requests of one call.
-    pub fn of(&self, endpoint: Endpoint) -> impl Iterator<Item = &Record> {
+    pub fn of(&self, endpoint: Endpoint) -> impl Iterator<Item = &LedgerRecord> {
         self.requests.iter().filter(move |record| record.endpoint == endpoint)
     }
 
     /// The requests that the spent quota refused.
-    pub fn throttled(&self) -> impl Iterator<Item = &Record> {
+    pub fn throttled(&self) -> impl Iterator<Item = &LedgerRecord> {
         self.requests.iter().filter(|record| record.throttled)
     }
 }

@@ -1,6 +1,6 @@
 //! A look-alike of the Cloud 66 API: stacks, jobs, actions and the quota, with faults on demand.
 //!
-//! It serves the demonstration, the tests and rehearsals. [`State`] is the whole of it as a function of requests and
+//! It serves the demonstration, the tests and rehearsals. [`SandboxState`] is the whole of it as a function of requests and
 //! time; [`Sandbox`] puts it on a socket. Some uids say how they behave, so that a schedule alone shows everything:
 //!
 //! | a uid that ends in | of a | does |
@@ -36,11 +36,12 @@ mod world;
 pub use deploy::{Deploys, DeploysError};
 pub use fault::Fault;
 pub use http::{ArgsFrom, BASE, Endpoint, SandboxDelivery, SandboxReply, SandboxRequest};
-pub use ledger::{Ledger, Record};
+pub use ledger::{Ledger, LedgerRecord};
 pub use server::Sandbox;
 pub use settings::{
-    ActionEnding, ActionsOrder, DEFAULT_TOKEN, Job, Scope, Settings, Stack, Token, Unknown, User,
+    ActionEnding, ActionsOrder, DEFAULT_TOKEN, SandboxJob, SandboxStack, SandboxToken, Settings, TokenRights,
+    Unknown, User,
 };
-pub use state::{SandboxAnswer, SandboxTicket, State};
-pub use window::{Quota, WindowKind};
+pub use state::{SandboxAnswer, SandboxState, SandboxTicket};
+pub use window::{SandboxQuota, WindowKind};
 pub use world::{ActionRecord, Occupation};

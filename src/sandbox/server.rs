@@ -20,9 +20,9 @@ use tokio::time::{Duration, sleep};
 use super::control;
 use super::fault::Fault;
 use super::http::{BASE, SandboxDelivery, SandboxReply, SandboxRequest};
-use super::ledger::{Ledger, Record};
+use super::ledger::{Ledger, LedgerRecord};
 use super::settings::Settings;
-use super::state::{SandboxAnswer, State};
+use super::state::{SandboxAnswer, SandboxState};
 use super::wire::{SandboxWire, Script, ScriptSlot, WireEnd};
 use super::world::{ActionRecord, Occupation};
 
@@ -45,22 +45,22 @@ pub struct Sandbox {
 /// State that all connections share.
 #[derive(Debug)]
 pub(super) struct SandboxShared {
-    state: Mutex<State>,
+    state: Mutex<SandboxState>,
     /// Told after every change of the state.
     changed: watch::Sender<()>,
     /// Receives a copy of every record as its request is answered.
-    watcher: Option<mpsc::UnboundedSender<Record>>,
+    watcher: Option<mpsc::UnboundedSender<LedgerRecord>>,
     /// Effects that are still to come, whether or not their client waits for them.
     postponed: Mutex<JoinSet<()>>,
 }
 
 impl SandboxShared {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, SandboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the state, and wakes who waits for it to change.
-    pub(super) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut SandboxState) -> T) -> T {
         let (result, answered) = {
             let mut state = self.state();
             (change(&mut state), state.take_answered())
@@ -74,7 +74,7 @@ impl SandboxShared {
     }
 
     /// Waits until the state is as wished, and returns the ledger as it was then.
-    pub(super) async fn wait_for(&self, mut condition: impl FnMut(&State) -> bool) -> Ledger {
+    pub(super) async fn wait_for(&self, mut condition: impl FnMut(&SandboxState) -> bool) -> Ledger {
         let mut changes = self.changed.subscribe();
         loop {
             {
@@ -104,7 +104,7 @@ impl Sandbox {
     /// When the address cannot be listened on.
     pub async fn start_watched(
         settings: Settings,
-        watcher: Option<mpsc::UnboundedSender<Record>>,
+        watcher: Option<mpsc::UnboundedSender<LedgerRecord>>,
     ) -> io::Result<Sandbox> {
         let socket = match settings.listen {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -115,7 +115,7 @@ impl Sandbox {
         let listener = socket.listen(BACKLOG)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(SandboxShared {
-            state: Mutex::new(State::new(&settings, Timestamp::now())),
+            state: Mutex::new(SandboxState::new(&settings, Timestamp::now())),
             changed: watch::Sender::new(()),
             watcher,
             postponed: Mutex::new(JoinSet::new()),

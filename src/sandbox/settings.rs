@@ -9,7 +9,7 @@ use crate::schedule::{JobUid, Schedule, StackUid};
 
 use super::deploy::Deploys;
 use super::fault::Fault;
-use super::window::{Quota, WindowKind};
+use super::window::{SandboxQuota, WindowKind};
 
 /// The token of a sandbox that is given no users.
 pub const DEFAULT_TOKEN: &str = "sandbox-token";
@@ -22,7 +22,7 @@ pub struct Settings {
     /// The users whose tokens are accepted.
     pub users: Vec<User>,
     /// The stacks there are.
-    pub stacks: Vec<Stack>,
+    pub stacks: Vec<SandboxStack>,
     /// Tells whether an undeclared stack or job is created when a request first names it.
     pub unknown: Unknown,
     /// The faults; all of them are in force at once.
@@ -68,23 +68,23 @@ pub struct User {
     /// The name that an action shows as its user.
     pub name: String,
     /// Shared by its tokens.
-    pub quota: Quota,
+    pub quota: SandboxQuota,
     /// The tokens that act for this user.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<SandboxToken>,
 }
 
 /// A token, as a client presents it in `Authorization: Bearer`.
 #[derive(Clone, Debug)]
-pub struct Token {
+pub struct SandboxToken {
     /// The token itself.
     pub text: String,
     /// The rights of the token.
-    pub scope: Scope,
+    pub scope: TokenRights,
 }
 
 /// The rights of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Scope {
+pub enum TokenRights {
     /// Read and run.
     #[default]
     Full,
@@ -94,7 +94,7 @@ pub enum Scope {
 
 /// A stack and its jobs.
 #[derive(Clone, Debug)]
-pub struct Stack {
+pub struct SandboxStack {
     /// The stack's uid.
     pub uid: StackUid,
     /// The stack's name. Several stacks may share one in different environments.
@@ -106,12 +106,12 @@ pub struct Stack {
     /// True while the stack is in maintenance mode.
     pub maintenance: bool,
     /// The jobs in the order in which the API lists them.
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<SandboxJob>,
 }
 
 /// A job of a stack.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct SandboxJob {
     /// The job's uid.
     pub uid: JobUid,
     /// The job's name.
@@ -166,7 +166,7 @@ impl Settings {
         for account in &schedule.accounts {
             let name = account.name.as_str();
             let mut user = User::new(&format!("{name}@example.com"), &Settings::token_of(name));
-            user.quota = Quota {
+            user.quota = SandboxQuota {
                 limit: account.quota.limit,
                 window: account.quota.window,
                 kind: WindowKind::default(),
@@ -178,11 +178,11 @@ impl Settings {
         let mut jobs = std::collections::HashSet::new();
         for entry in &schedule.entries {
             let place = *places.entry(&entry.stack).or_insert_with(|| {
-                settings.stacks.push(Stack::new(entry.stack.clone()));
+                settings.stacks.push(SandboxStack::new(entry.stack.clone()));
                 settings.stacks.len() - 1
             });
             if jobs.insert((&entry.stack, &entry.job)) {
-                settings.stacks[place].jobs.push(Job::new(entry.job.clone()));
+                settings.stacks[place].jobs.push(SandboxJob::new(entry.job.clone()));
             }
         }
         settings
@@ -194,7 +194,7 @@ impl Settings {
     }
 
     /// Gives every user this quota.
-    pub fn quota(mut self, quota: Quota) -> Settings {
+    pub fn quota(mut self, quota: SandboxQuota) -> Settings {
         for user in &mut self.users {
             user.quota = quota;
         }
@@ -202,7 +202,7 @@ impl Settings {
     }
 
     /// Adds a stack.
-    pub fn stack(mut self, stack: Stack) -> Settings {
+    pub fn stack(mut self, stack: SandboxStack) -> Settings {
         self.stacks.push(stack);
         self
     }
@@ -219,16 +219,16 @@ impl User {
     pub fn new(name: &str, token: &str) -> User {
         User {
             name: name.to_owned(),
-            quota: Quota::default(),
-            tokens: vec![Token { text: token.to_owned(), scope: Scope::Full }],
+            quota: SandboxQuota::default(),
+            tokens: vec![SandboxToken { text: token.to_owned(), scope: TokenRights::Full }],
         }
     }
 }
 
-impl Stack {
+impl SandboxStack {
     /// A deployed stack without jobs, named as its uid.
-    pub fn new(uid: StackUid) -> Stack {
-        Stack {
+    pub fn new(uid: StackUid) -> SandboxStack {
+        SandboxStack {
             name: uid.to_string(),
             uid,
             environment: "production".to_owned(),
@@ -239,15 +239,15 @@ impl Stack {
     }
 
     /// Adds a job.
-    pub fn job(mut self, job: Job) -> Stack {
+    pub fn job(mut self, job: SandboxJob) -> SandboxStack {
         self.jobs.push(job);
         self
     }
 }
 
-impl Job {
+impl SandboxJob {
     /// A job named as its uid. Its actions succeed, or end as the uid's ending says.
-    pub fn new(uid: JobUid) -> Job {
+    pub fn new(uid: JobUid) -> SandboxJob {
         let ending = match uid.as_str().ends_with("-fails") {
             true => ActionEnding::Failure,
             false => ActionEnding::Success,
@@ -256,7 +256,7 @@ impl Job {
             Value::Object(params) => params,
             _ => Map::new(),
         };
-        Job {
+        SandboxJob {
             name: uid.to_string(),
             uid,
             kind: "RakeJob".to_owned(),

@@ -10,21 +10,21 @@ use jiff::Timestamp;
 
 use super::fault::{Fault, FaultKind, FaultOrder, FaultPlace};
 use super::http::{Endpoint, RequestTarget, SandboxDelivery, SandboxReply, SandboxRequest};
-use super::ledger::{Ledger, Record};
-use super::settings::{Scope, Settings};
+use super::ledger::{Ledger, LedgerRecord};
+use super::settings::{Settings, TokenRights};
 use super::shapes::{self, Wrapped};
 use super::tamper;
-use super::window::{Quota, SandboxWindow};
-use super::world::{ActionRecord, Occupation, SandboxCall, World};
+use super::window::{SandboxQuota, SandboxWindow};
+use super::world::{ActionRecord, Occupation, SandboxCall, SandboxWorld};
 
 /// The look-alike without its sockets. Tests and rehearsals in virtual time drive it directly.
 #[derive(Debug)]
-pub struct State {
+pub struct SandboxState {
     users: Vec<Budget>,
-    tokens: HashMap<String, (usize, Scope)>,
+    tokens: HashMap<String, (usize, TokenRights)>,
     /// The quota of requests whose token belongs to nobody. They are counted too.
     nobody: SandboxWindow,
-    world: World,
+    world: SandboxWorld,
     faults: Vec<Armed>,
     chances: fastrand::Rng,
     ledger: Ledger,
@@ -51,7 +51,7 @@ struct Armed {
 pub enum SandboxAnswer {
     /// The answer. What it tells has happened.
     Reply(SandboxReply),
-    /// Nothing has happened yet: hand the ticket to [`State::resume`] after this time, whatever the
+    /// Nothing has happened yet: hand the ticket to [`SandboxState::resume`] after this time, whatever the
     /// client does.
     Postponed(Duration, SandboxTicket),
 }
@@ -67,14 +67,16 @@ pub struct SandboxTicket {
     faults: Vec<FaultKind>,
 }
 
-impl State {
+impl SandboxState {
     /// A state in which nothing has been asked. `now` is when its stacks and jobs were created.
-    pub fn new(settings: &Settings, now: Timestamp) -> State {
-        let mut state = State {
+    pub fn new(settings: &Settings, now: Timestamp) -> SandboxState {
+        let mut state = SandboxState {
             users: Vec::new(),
             tokens: HashMap::new(),
-            nobody: SandboxWindow::new(settings.users.first().map_or_else(Quota::default, |user| user.quota)),
-            world: World::new(settings, now),
+            nobody: SandboxWindow::new(
+                settings.users.first().map_or_else(SandboxQuota::default, |user| user.quota),
+            ),
+            world: SandboxWorld::new(settings, now),
             faults: Vec::new(),
             chances: fastrand::Rng::with_seed(settings.seed),
             ledger: Ledger::default(),
@@ -99,7 +101,7 @@ impl State {
         let known = request.token.as_ref().and_then(|token| self.tokens.get(token)).copied();
         let args = request.job_args().ok().flatten();
         let record = self.ledger.requests.len();
-        self.ledger.requests.push(Record {
+        self.ledger.requests.push(LedgerRecord {
             at: now,
             method: request.method.to_string(),
             path: request.path.clone(),
@@ -141,7 +143,7 @@ impl State {
             return SandboxAnswer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         };
         let faults = self.strike(FaultPlace::Api, &target, record);
-        if scope == Scope::ReadOnly && request.method != Method::GET {
+        if scope == TokenRights::ReadOnly && request.method != Method::GET {
             let reply = shapes::error(403, "The token lacks the scope for this call");
             return SandboxAnswer::Reply(self.close(record, with_quota(reply, limit, remaining)));
         }
@@ -215,7 +217,7 @@ impl State {
     }
 
     /// Takes the requests that were answered since the last call, in the order of their answers.
-    pub(super) fn take_answered(&mut self) -> Vec<Record> {
+    pub(super) fn take_answered(&mut self) -> Vec<LedgerRecord> {
         let answered = std::mem::take(&mut self.answered);
         answered.into_iter().map(|record| self.ledger.requests[record].clone()).collect()
     }

@@ -49,7 +49,7 @@ impl fmt::Display for WindowKind {
 
 /// The quota of a user: a number of requests in a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Quota {
+pub struct SandboxQuota {
     /// Requests in one window.
     pub limit: u32,
     /// The window's length.
@@ -58,10 +58,10 @@ pub struct Quota {
     pub kind: WindowKind,
 }
 
-impl Default for Quota {
+impl Default for SandboxQuota {
     /// The quota in the vendor's examples: 3,600 requests an hour.
-    fn default() -> Quota {
-        Quota { limit: 3600, window: Duration::from_secs(3600), kind: WindowKind::default() }
+    fn default() -> SandboxQuota {
+        SandboxQuota { limit: 3600, window: Duration::from_secs(3600), kind: WindowKind::default() }
     }
 }
 
@@ -69,7 +69,7 @@ impl Default for Quota {
 /// counts as that one.
 #[derive(Clone, Debug)]
 pub struct SandboxWindow {
-    quota: Quota,
+    quota: SandboxQuota,
     latest: i128,
     /// The present window's first instant, in nanoseconds since the epoch. Of no use to a rolling
     /// one.
@@ -82,7 +82,7 @@ pub struct SandboxWindow {
 
 impl SandboxWindow {
     /// Creates a window of which nothing is used.
-    pub fn new(quota: Quota) -> SandboxWindow {
+    pub fn new(quota: SandboxQuota) -> SandboxWindow {
         SandboxWindow { quota, latest: i128::MIN, start: None, used: 0, counted: VecDeque::new() }
     }
 
@@ -162,7 +162,7 @@ mod tests {
     const LENGTH: i64 = 60;
 
     fn window(kind: WindowKind, limit: u32) -> SandboxWindow {
-        SandboxWindow::new(Quota { limit, window: Duration::from_secs(LENGTH as u64), kind })
+        SandboxWindow::new(SandboxQuota { limit, window: Duration::from_secs(LENGTH as u64), kind })
     }
 
     fn at(second: i64) -> Timestamp {

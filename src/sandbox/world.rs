@@ -12,7 +12,7 @@ use crate::schedule::{JobUid, StackUid};
 
 use super::deploy::Deploys;
 use super::http::{Endpoint, RequestTarget, SandboxReply, SandboxRequest};
-use super::settings::{ActionEnding, ActionsOrder, Job, Settings, Stack, Unknown};
+use super::settings::{ActionEnding, ActionsOrder, SandboxJob, SandboxStack, Settings, Unknown};
 use super::shapes::{self, ActionBody, Checked, JobBody, ListPage, PONG, StackBody, Wrapped};
 
 /// The id of the first action, as in the vendor's example.
@@ -28,7 +28,7 @@ const SLOW: u32 = 30;
 
 /// The stacks, jobs and actions, and what every call answers when nothing stands in its way.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct SandboxWorld {
     stacks: Vec<KnownStack>,
     stack_places: HashMap<String, usize>,
     /// The action with the id `FIRST_ACTION + n` is at the place n.
@@ -45,14 +45,14 @@ pub(super) struct World {
 
 #[derive(Debug)]
 struct KnownStack {
-    stack: Stack,
+    stack: SandboxStack,
     job_places: HashMap<String, usize>,
     jobs: Vec<JobState>,
     /// The end of a deployment that somebody asked for.
     deploys_until: Timestamp,
     /// The end of a maintenance that somebody asked for.
     maintained_until: Timestamp,
-    /// Places in `World::actions`, the oldest first.
+    /// Places in `SandboxWorld::actions`, the oldest first.
     actions: Vec<usize>,
 }
 
@@ -127,9 +127,9 @@ pub(super) struct SandboxCall<'a> {
     pub user: &'a Arc<str>,
 }
 
-impl World {
-    pub(super) fn new(settings: &Settings, now: Timestamp) -> World {
-        let mut world = World {
+impl SandboxWorld {
+    pub(super) fn new(settings: &Settings, now: Timestamp) -> SandboxWorld {
+        let mut world = SandboxWorld {
             stacks: Vec::new(),
             stack_places: HashMap::new(),
             actions: Vec::new(),
@@ -174,7 +174,7 @@ impl World {
         })
     }
 
-    fn add_stack(&mut self, stack: Stack) -> usize {
+    fn add_stack(&mut self, stack: SandboxStack) -> usize {
         let place = self.stacks.len();
         self.stack_places.insert(stack.uid.to_string(), place);
         self.stacks.push(KnownStack {
@@ -318,7 +318,7 @@ impl World {
         match (self.stack_places.get(uid), self.unknown) {
             (Some(&place), _) => Some(place),
             (None, Unknown::NotFound) => None,
-            (None, Unknown::Created) => Some(self.add_stack(Stack::new(StackUid::new(uid).ok()?))),
+            (None, Unknown::Created) => Some(self.add_stack(SandboxStack::new(StackUid::new(uid).ok()?))),
         }
     }
 
@@ -332,7 +332,7 @@ impl World {
             (Some(&place), _) => Some(place),
             (None, Unknown::NotFound) => None,
             (None, Unknown::Created) => {
-                let job = Job::new(JobUid::new(uid).ok()?);
+                let job = SandboxJob::new(JobUid::new(uid).ok()?);
                 let place = known.jobs.len();
                 known.job_places.insert(uid.to_owned(), place);
                 known.jobs.push(JobState::default());

@@ -41,13 +41,13 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 
 use self::content::CalendarFiles;
-use self::origin::Origin;
+use self::origin::SourceMap;
 use self::report::{Problem, ProblemReport};
 use self::sources::Sources;
 use self::words::Word;
 
 pub use arguments::{ArgsIn, ArgsTooLong, LONGEST_IN_BODY, LONGEST_IN_QUERY};
-pub use calendars::{Covered, Listed, NamedCalendar, NotOn, Window};
+pub use calendars::{Covered, ListedSpans, NamedCalendar, NotOn, Window};
 pub(crate) use calendars::{ListEnding, ending};
 pub use content::Content;
 pub(crate) use content::EXTENSION;
@@ -69,7 +69,7 @@ pub struct Loaded {
     /// Warnings: parts of a valid schedule that somebody should look at.
     pub warnings: Vec<Diagnostic>,
     /// The text and the places in it, by which a warning that is found later names its line.
-    origin: Origin,
+    origin: SourceMap,
 }
 
 impl Loaded {
@@ -192,7 +192,7 @@ fn parse_with(name: &str, texts: &[Text<'_>], files: &mut CalendarFiles) -> Resu
     if has_errors {
         Err(Rejected { diagnostics, cut })
     } else {
-        Ok(Loaded { schedule, warnings: diagnostics, origin: Origin { sources, places } })
+        Ok(Loaded { schedule, warnings: diagnostics, origin: SourceMap { sources, places } })
     }
 }
 

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::CalendarName;
 use super::sources::Sources;
-use super::tree::{Node, Span};
+use super::tree::{Span, TreeNode};
 
 /// The texts of a schedule, and the places of its parts.
 #[derive(Clone, Debug)]
-pub(super) struct Origin {
+pub(super) struct SourceMap {
     pub sources: Sources,
     pub places: Places,
 }
@@ -75,7 +75,7 @@ impl Places {
         }
     }
 
-    pub fn expression(&mut self, node: &Node<'_>, source: &str) {
+    pub fn expression(&mut self, node: &TreeNode<'_>, source: &str) {
         let words = node.part(source, 0..0).and_then(|words| words.start.try_into().ok());
         self.expressions.push(ExpressionPlace { at: node.at, words });
     }

@@ -12,7 +12,7 @@ use serde_yaml::{Location, Spanned};
 
 /// A value and its place.
 #[derive(Debug)]
-pub(super) struct Node<'s> {
+pub(super) struct TreeNode<'s> {
     /// The place at which the value is written.
     pub at: Span,
     /// The place at which the value is used: an alias's place, or `at`.
@@ -28,14 +28,14 @@ pub(super) enum NodeKind<'s> {
     /// A number. Its digits are the text at its place.
     Number,
     Text(Cow<'s, str>),
-    List(Vec<Node<'s>>),
+    List(Vec<TreeNode<'s>>),
     /// A mapping in the file's order, with repeated keys.
-    Map(Vec<(Key<'s>, Node<'s>)>),
+    Map(Vec<(TreeKey<'s>, TreeNode<'s>)>),
 }
 
 /// A key as it was written, without its quotes.
 #[derive(Debug)]
-pub(super) struct Key<'s>(pub Cow<'s, str>);
+pub(super) struct TreeKey<'s>(pub Cow<'s, str>);
 
 /// Bytes of the text. A file is far smaller than 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl Span {
     }
 }
 
-impl<'s> Node<'s> {
+impl<'s> TreeNode<'s> {
     /// The words of a scalar as they were written, whatever they look like. `None` for nothing,
     /// lists and mappings.
     pub fn scalar<'a>(&'a self, source: &'s str) -> Option<&'a str> {
@@ -91,7 +91,7 @@ impl<'s> Node<'s> {
     /// Number of keys, values, lists and mappings.
     pub fn count(&self) -> usize {
         1 + match &self.kind {
-            NodeKind::List(items) => items.iter().map(Node::count).sum(),
+            NodeKind::List(items) => items.iter().map(TreeNode::count).sum(),
             NodeKind::Map(pairs) => pairs.iter().map(|(_, value)| 1 + value.count()).sum(),
             NodeKind::Null | NodeKind::Bool(_) | NodeKind::Number | NodeKind::Text(_) => 0,
         }
@@ -99,7 +99,7 @@ impl<'s> Node<'s> {
 
     /// Returns true for another tree of the same text that has the same values at the same places,
     /// and its words in the text where this one has.
-    pub fn is_the_same(&self, other: &Node<'_>) -> bool {
+    pub fn is_the_same(&self, other: &TreeNode<'_>) -> bool {
         let kinds = match (&self.kind, &other.kind) {
             (NodeKind::Null, NodeKind::Null) | (NodeKind::Number, NodeKind::Number) => true,
             (NodeKind::Bool(one), NodeKind::Bool(other)) => one == other,
@@ -141,7 +141,7 @@ impl<'s> Node<'s> {
     }
 }
 
-impl Key<'_> {
+impl TreeKey<'_> {
     /// Returns the byte range in the source. `None`: the text was written with escapes.
     pub fn place(&self, source: &str) -> Option<Range<usize>> {
         match &self.0 {
@@ -168,10 +168,14 @@ fn place(source: &str, part: &str) -> Option<Range<usize>> {
     (source.get(start..end) == Some(part)).then_some(start..end)
 }
 
-impl<'de> Deserialize<'de> for Node<'de> {
+impl<'de> Deserialize<'de> for TreeNode<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<NodeKind>::deserialize(deserializer)?;
-        Ok(Node { at: Span::of(spanned.defined), used: Span::of(spanned.referenced), kind: spanned.value })
+        Ok(TreeNode {
+            at: Span::of(spanned.defined),
+            used: Span::of(spanned.referenced),
+            kind: spanned.value,
+        })
     }
 }
 
@@ -239,27 +243,27 @@ impl<'de> Deserialize<'de> for NodeKind<'de> {
     }
 }
 
-impl<'de> Deserialize<'de> for Key<'de> {
+impl<'de> Deserialize<'de> for TreeKey<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct AnyKey;
 
         impl<'de> Visitor<'de> for AnyKey {
-            type Value = Key<'de>;
+            type Value = TreeKey<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(text)))
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<TreeKey<'de>, E> {
+                Ok(TreeKey(Cow::Borrowed(text)))
             }
 
-            fn visit_str<E>(self, text: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text.into())))
+            fn visit_str<E>(self, text: &str) -> Result<TreeKey<'de>, E> {
+                Ok(TreeKey(Cow::Owned(text.into())))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(text)))
+            fn visit_string<E>(self, text: String) -> Result<TreeKey<'de>, E> {
+                Ok(TreeKey(Cow::Owned(text)))
             }
         }
 

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::search;
 use super::stretch::ZoneStretches;
-use crate::schedule::{CalendarName, Covered, Entry, Listed, Window};
+use crate::schedule::{CalendarName, Covered, Entry, ListedSpans, Window};
 
 /// The day, window or event that an occurrence falls on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub fn excluded(entry: &Entry, at: Timestamp) -> Option<Exclusion<'_>> {
     })
 }
 
-fn span_of_list(listed: &Listed, zone: &TimeZone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
+fn span_of_list(listed: &ListedSpans, zone: &TimeZone, at: Timestamp) -> Option<(Timestamp, Timestamp)> {
     if let Some(&(from, until)) = holding(&listed.instants, at) {
         return Some((from, until));
     }

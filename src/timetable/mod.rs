@@ -19,7 +19,7 @@ pub use exclusion::{Exclusion, excluded};
 pub use explain::{Explanation, ExpressionReport, FieldReport, explain, zone_name};
 pub use shift::{Shift, shift};
 use stretch::ZoneStretches;
-pub use transition::{Transition, transitions};
+pub use transition::{ZoneTransition, transitions};
 
 /// One instant at which an entry is due.
 #[derive(Clone, Debug)]

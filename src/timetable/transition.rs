@@ -8,7 +8,7 @@ use super::stretch::ZoneStretches;
 
 /// A transition at which civil times are skipped or come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transition {
+pub struct ZoneTransition {
     /// The instant of the transition.
     pub at: Timestamp,
     /// The civil time that the clocks had come to right before the transition.
@@ -17,7 +17,7 @@ pub struct Transition {
     pub opens: DateTime,
 }
 
-impl Transition {
+impl ZoneTransition {
     /// Returns true when the civil times from `reached` to `opens` are skipped. Otherwise the civil
     /// times from `opens` to `reached` come again.
     pub fn skips(&self) -> bool {
@@ -32,14 +32,14 @@ impl Transition {
 
 /// The transitions of a zone with `from` <= at < `until`, in order. Those that only rename the time
 /// are left out.
-pub fn transitions(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<Transition> {
+pub fn transitions(zone: &TimeZone, from: Timestamp, until: Timestamp) -> Vec<ZoneTransition> {
     let mut line = ZoneStretches::new(zone);
     let just_before = from.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
     let mut at = line.at(just_before).end;
     let mut found = Vec::new();
     while at < until {
         let stretch = line.at(at);
-        let transition = Transition { at, reached: stretch.reached, opens: stretch.opens };
+        let transition = ZoneTransition { at, reached: stretch.reached, opens: stretch.opens };
         if transition.reached != transition.opens {
             found.push(transition);
         }

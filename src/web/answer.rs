@@ -9,7 +9,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::query::QueryError;
-use crate::control::{AskError, StatusError};
+use crate::control::{LoopError, StatusError};
 use crate::journal::JournalError;
 use crate::schedule::entries::UnknownEntry;
 
@@ -45,7 +45,7 @@ pub(super) enum WebRefusal {
     UnknownEntry(#[from] UnknownEntry),
     /// The daemon's loop did not answer.
     #[error(transparent)]
-    Ask(#[from] AskError),
+    Ask(#[from] LoopError),
     /// The journal cannot be read.
     #[error(transparent)]
     Journal(#[from] JournalError),

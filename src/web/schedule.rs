@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::answer::{KeptAnswer, WebRefusal};
 use super::query::{Query, QueryError};
 use super::site::Site;
-use crate::cli::output::Format;
+use crate::cli::output::OutputFormat;
 use crate::cli::place::StatePlace;
 use crate::cli::rehearse::Suppositions;
 use crate::cli::{forecast, next, why};
@@ -92,7 +92,7 @@ pub(super) async fn next(site: &Site, query: &str) -> Result<KeptAnswer, WebRefu
         let now = Timestamp::now();
         let told =
             next::Extras { arguments: next::Arguments::Withheld, until_due: usual.until_due(schedule) };
-        next::run(&args, schedule, now, Format::Json, &told, None, &mut lines).map(|()| lines)
+        next::run(&args, schedule, now, OutputFormat::Json, &told, None, &mut lines).map(|()| lines)
     });
     let lines = lines.await??;
     if calendar {
@@ -138,14 +138,14 @@ pub(super) async fn forecast(site: &Site, query: &str) -> Result<KeptAnswer, Web
         forecast::Basis { usual: UsualRuns::clone(&*site.usual().await), most: Some(MOST_HAPPENINGS) };
     let lines = site.rehearse(move |schedule| {
         let mut lines = Vec::new();
-        forecast::run(&args, schedule, now, basis, Format::Json, None, &mut lines).map(|_| lines)
+        forecast::run(&args, schedule, now, basis, OutputFormat::Json, None, &mut lines).map(|_| lines)
     });
     Ok(KeptAnswer::lines(&lines.await??))
 }
 
 pub(super) async fn why(site: &Site, query: &str) -> Result<KeptAnswer, WebRefusal> {
     let query = Query::parse(query, &["entry", "at", "format"])?;
-    let format = if query.is_text()? { Format::Text } else { Format::Json };
+    let format = if query.is_text()? { OutputFormat::Text } else { OutputFormat::Json };
     let at = query.moment("at")?.ok_or(QueryError::Missing { key: "at" })?;
     let args =
         why::Args { entry: query.required("entry")?.to_owned(), at: Some(at), place: StatePlace::default() };
@@ -157,7 +157,7 @@ pub(super) async fn why(site: &Site, query: &str) -> Result<KeptAnswer, WebRefus
     });
     let text = text.await??;
     Ok(match format {
-        Format::Json => KeptAnswer::bytes("application/json", text),
-        Format::Text => KeptAnswer::bytes("text/plain; charset=utf-8", text),
+        OutputFormat::Json => KeptAnswer::bytes("application/json", text),
+        OutputFormat::Text => KeptAnswer::bytes("text/plain; charset=utf-8", text),
     })
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use stackcron::sandbox::{Fault, Job, Quota, Sandbox, Settings, Stack, WindowKind};
+use stackcron::sandbox::{Fault, Sandbox, SandboxJob, SandboxQuota, SandboxStack, Settings, WindowKind};
 use stackcron::schedule::{JobUid, StackUid};
 use tokio::sync::Semaphore;
 
@@ -166,8 +166,8 @@ pub async fn sandbox_with(settings: Settings) -> Sandbox {
 /// What [`sandbox`] is started with: a quota that never binds, and actions that end at once.
 pub fn settings(faults: &[&str]) -> Settings {
     let stack = |uid: &str, jobs: &[&str]| {
-        let stack = Stack::new(StackUid::new(uid).expect("a uid"));
-        jobs.iter().fold(stack, |stack, job| stack.job(Job::new(JobUid::new(job).expect("a uid"))))
+        let stack = SandboxStack::new(StackUid::new(uid).expect("a uid"));
+        jobs.iter().fold(stack, |stack, job| stack.job(SandboxJob::new(JobUid::new(job).expect("a uid"))))
     };
     let mut settings = Settings::default()
         .stack(stack("s1", &["j1", "j2", "j-fails", "j-forbidden", "j-slow"]))
@@ -178,8 +178,8 @@ pub fn settings(faults: &[&str]) -> Settings {
     settings
 }
 
-pub fn quota(limit: u32, window: Duration) -> Quota {
-    Quota { limit, window, kind: WindowKind::default() }
+pub fn quota(limit: u32, window: Duration) -> SandboxQuota {
+    SandboxQuota { limit, window, kind: WindowKind::default() }
 }
 
 /// How a command ended, and what it printed.

@@ -1,12 +1,13 @@
 //! A front as Debian has it, and the origin behind it.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
 use crate::common::until;
@@ -20,8 +21,16 @@ pub enum Kind {
     Haproxy,
     /// nginx that speaks TLS.
     NginxTls,
+    /// haproxy that speaks TLS.
+    HaproxyTls,
     /// nginx that admits two requests a second, and answers others with 429 by itself.
     NginxLimited,
+}
+
+impl Kind {
+    fn is_encrypted(self) -> bool {
+        matches!(self, Kind::NginxTls | Kind::HaproxyTls)
+    }
 }
 
 /// Where the daemon finds the API behind a front, and what its environment must say.
@@ -45,7 +54,8 @@ impl Origin {
         let left = Arc::new(AtomicU32::new(35_999));
         tokio::spawn(async move {
             loop {
-                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let mut stream = BufReader::new(stream);
                 let (noted, left) = (Arc::clone(&noted), Arc::clone(&left));
                 tokio::spawn(async move {
                     let mut head = Vec::new();
@@ -93,6 +103,8 @@ pub struct Front {
     process: Child,
     origin: u16,
     directory: tempfile::TempDir,
+    /// The log of those processes that were stopped: haproxy empties the file when it starts.
+    noted_before: String,
 }
 
 impl Front {
@@ -101,11 +113,11 @@ impl Front {
     pub fn start(kind: Kind, origin: u16) -> Front {
         let directory = tempfile::tempdir().expect("a directory");
         let port = free_port();
-        if kind == Kind::NginxTls {
+        if kind.is_encrypted() {
             certify(directory.path(), &["localhost", ELSEWHERE]);
         }
         let process = run(kind, directory.path(), port, origin);
-        Front { port, kind, process, origin, directory }
+        Front { port, kind, process, origin, directory, noted_before: String::new() }
     }
 
     /// Stops the front at once, with whatever is on its way through it, and starts it again.
@@ -117,6 +129,10 @@ impl Front {
     /// Stops the front at once, with whatever is on its way through it.
     pub fn stop(&mut self) {
         terminate(&mut self.process);
+        let log = log(self.directory.path());
+        self.noted_before += &std::fs::read_to_string(&log).unwrap_or_default();
+        // nginx goes on at the end of the file.
+        std::fs::write(log, "").expect("the file");
     }
 
     /// Starts the front again after a stop.
@@ -129,7 +145,7 @@ impl Front {
             Kind::Nginx | Kind::NginxLimited | Kind::Haproxy => {
                 Access { url: format!("http://127.0.0.1:{}/api/3", self.port), variables: Vec::new() }
             }
-            Kind::NginxTls => Access {
+            Kind::NginxTls | Kind::HaproxyTls => Access {
                 url: format!("https://localhost:{}/api/3", self.port),
                 variables: vec![(
                     "SSL_CERT_FILE",
@@ -139,11 +155,19 @@ impl Front {
         }
     }
 
+    /// Returns the front's log, a line for each request: when the first byte came, the client's
+    /// port, and the path. nginx writes the instant at which the request ended, in seconds, and how
+    /// long the request took; haproxy writes the instant in microseconds, and zero.
+    #[allow(dead_code, reason = "one bench alone reads the log")]
+    pub fn noted(&self) -> String {
+        self.noted_before.clone() + &std::fs::read_to_string(log(self.directory.path())).unwrap_or_default()
+    }
+
     /// Has the front read its settings again, as at the renewal of a certificate.
     pub fn reload(&self) {
         let signal = match self.kind {
             Kind::Nginx | Kind::NginxTls | Kind::NginxLimited => rustix::process::Signal::HUP,
-            Kind::Haproxy => rustix::process::Signal::USR2,
+            Kind::Haproxy | Kind::HaproxyTls => rustix::process::Signal::USR2,
         };
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.process), signal)
             .expect("it lives");
@@ -196,7 +220,13 @@ pub fn terminate(process: &mut Child) {
     let _ = process.wait();
 }
 
+fn log(place: &Path) -> PathBuf {
+    place.join("access.log")
+}
+
 fn run(kind: Kind, place: &Path, port: u16, origin: u16) -> Child {
+    // haproxy logs to its standard output, nginx to the file itself.
+    let log = File::options().create(true).append(true).open(log(place)).expect("a file");
     let file = place.join("front.conf");
     let mut command = match kind {
         Kind::Nginx | Kind::NginxTls | Kind::NginxLimited => {
@@ -205,47 +235,52 @@ fn run(kind: Kind, place: &Path, port: u16, origin: u16) -> Child {
             command.arg("-p").arg(place).arg("-e").arg(place.join("error.log")).arg("-c").arg(&file);
             command
         }
-        Kind::Haproxy => {
-            std::fs::write(&file, haproxy(port, origin)).expect("the file");
+        Kind::Haproxy | Kind::HaproxyTls => {
+            std::fs::write(&file, haproxy(place, port, origin, kind)).expect("the file");
             let mut command = Command::new("/usr/sbin/haproxy");
             command.arg("-W").arg("-f").arg(&file);
             command
         }
     };
-    let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the front starts");
+    let process = command.stdout(log).stderr(Stdio::null()).spawn().expect("the front starts");
     listening(port);
     process
 }
 
 fn nginx(place: &Path, port: u16, origin: u16, kind: Kind) -> String {
-    let encrypted = kind == Kind::NginxTls;
-    let tls = if encrypted {
+    let tls = if kind.is_encrypted() {
         format!("ssl_certificate {0}/front.pem; ssl_certificate_key {0}/front.key;", place.display())
     } else {
         String::new()
     };
-    let port = if encrypted { format!("{port} ssl") } else { port.to_string() };
+    let port = if kind.is_encrypted() { format!("{port} ssl") } else { port.to_string() };
     let (zone, limit) = match kind {
         Kind::NginxLimited => {
             ("limit_req_zone $server_port zone=z:1m rate=2r/s; limit_req_status 429;", "limit_req zone=z;")
         }
-        Kind::Nginx | Kind::NginxTls | Kind::Haproxy => ("", ""),
+        Kind::Nginx | Kind::NginxTls | Kind::Haproxy | Kind::HaproxyTls => ("", ""),
     };
     let place = place.display();
     format!(
         "daemon off; worker_processes 2; pid {place}/pid; user root;\n\
          events {{ worker_connections 512; }}\n\
-         http {{ access_log off; keepalive_timeout 1s; {zone}\n\
+         http {{ log_format seen '$msec $request_time $remote_port $request_uri'; access_log {place}/access.log seen;\n\
+         keepalive_timeout 1s; {zone}\n\
          client_body_temp_path {place}/a; proxy_temp_path {place}/b; fastcgi_temp_path {place}/c;\n\
          uwsgi_temp_path {place}/d; scgi_temp_path {place}/e;\n\
          server {{ listen 127.0.0.1:{port}; {tls} location / {{ {limit} proxy_pass http://127.0.0.1:{origin}; }} }} }}\n"
     )
 }
 
-fn haproxy(port: u16, origin: u16) -> String {
+fn haproxy(place: &Path, port: u16, origin: u16, kind: Kind) -> String {
+    let tls =
+        if kind.is_encrypted() { format!("ssl crt {}/both.pem", place.display()) } else { String::new() };
     format!(
-        "global\n maxconn 500\ndefaults\n mode http\n timeout connect 5s\n timeout client 10s\n timeout server 10s\n \
-         timeout http-request 5s\n timeout http-keep-alive 1s\nfrontend f\n bind 127.0.0.1:{port}\n default_backend b\n\
+        "global\n maxconn 500\n log stdout format raw local0\n\
+         defaults\n mode http\n timeout connect 5s\n timeout client 10s\n timeout server 10s\n \
+         timeout http-request 5s\n timeout http-keep-alive 1s\n log global\n option dontlognull\n\
+         frontend f\n bind 127.0.0.1:{port} {tls}\n http-request set-var(txn.came) date(0,us)\n \
+         log-format \"%[var(txn.came)] 0 %cp %HU\"\n default_backend b\n\
          backend b\n server o 127.0.0.1:{origin}\n"
     )
 }

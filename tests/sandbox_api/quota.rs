@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use stackcron::sandbox::{Quota, SandboxRequest, Scope, Settings, Token, User, WindowKind};
+use stackcron::sandbox::{
+    SandboxQuota, SandboxRequest, SandboxToken, Settings, TokenRights, User, WindowKind,
+};
 
 use super::*;
 
 fn limited(limit: u32, kind: WindowKind) -> Settings {
-    settings(&[]).quota(Quota { limit, window: Duration::from_secs(60), kind })
+    settings(&[]).quota(SandboxQuota { limit, window: Duration::from_secs(60), kind })
 }
 
 fn remaining(reply: &stackcron::sandbox::SandboxReply) -> &str {
@@ -57,7 +59,7 @@ fn every_call_counts_and_so_does_every_error() {
 #[test]
 fn tokens_of_one_user_share_a_quota_and_users_do_not() {
     let mut settings = limited(10, WindowKind::Fixed);
-    settings.users[0].tokens.push(Token { text: "second".to_owned(), scope: Scope::Full });
+    settings.users[0].tokens.push(SandboxToken { text: "second".to_owned(), scope: TokenRights::Full });
     let mut other = User::new("other@example.com", "third");
     other.quota.limit = 5;
     settings.users.push(other);
@@ -97,7 +99,7 @@ fn an_unknown_token_is_401_and_touches_nobodys_quota() {
 #[test]
 fn a_token_that_may_only_read_is_403_for_the_rest() {
     let mut settings = settings(&[]);
-    settings.users[0].tokens[0].scope = Scope::ReadOnly;
+    settings.users[0].tokens[0].scope = TokenRights::ReadOnly;
     let mut state = state(&settings);
     assert_eq!(get(&mut state, "/api/3/stacks/S1/jobs", noon()).status, 200);
     let reply = post(&mut state, RUN, noon());

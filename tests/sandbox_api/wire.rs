@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use stackcron::sandbox::{Quota, WindowKind};
+use stackcron::sandbox::{SandboxQuota, WindowKind};
 
 use super::*;
 
@@ -239,7 +239,7 @@ async fn ten_thousand_runs_at_once_are_answered_and_remembered() {
     let mut settings = settings(&[]);
     // Whatever the hour, no window turns meanwhile.
     settings.users[0].quota =
-        Quota { kind: WindowKind::FirstRequest, limit: 20_000, ..settings.users[0].quota };
+        SandboxQuota { kind: WindowKind::FirstRequest, limit: 20_000, ..settings.users[0].quota };
     let sandbox = start(settings).await;
     let mut clients = tokio::task::JoinSet::new();
     for _ in 0..100 {

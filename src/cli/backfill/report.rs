@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use anstyle::AnsiColor;
 use serde_json::{Value, json};
 
-use super::super::Status;
+use super::super::CommandEnd;
 use super::super::history::{HistoryRecord, style};
-use super::super::output::{self, Format};
+use super::super::output::{self, OutputFormat};
 use super::super::span::TimeSpan;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use super::found::Repairable;
@@ -99,17 +99,17 @@ pub(super) fn dry_run(
     span: TimeSpan,
     found: &Repairable,
     quota: Option<&AccountStatus>,
-    format: Format,
-) -> anyhow::Result<Status> {
+    format: OutputFormat,
+) -> anyhow::Result<CommandEnd> {
     warn(entry, found);
     let mut out = anstream::stdout().lock();
     let printed = match format {
-        Format::Json => in_json(entry, span, found, quota, &mut out),
-        Format::Text => in_text(entry, found, quota, &mut out),
+        OutputFormat::Json => in_json(entry, span, found, quota, &mut out),
+        OutputFormat::Text => in_text(entry, found, quota, &mut out),
     };
     match printed.and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(Status::Done),
+        _ => Ok(CommandEnd::Done),
     }
 }
 
@@ -254,13 +254,13 @@ fn left_alone(plan: &Backlog, out: &mut dyn Write) -> io::Result<()> {
 pub(super) struct Runs<'a> {
     entry: &'a Entry,
     span: TimeSpan,
-    format: Format,
+    format: OutputFormat,
     /// Number of runs that ended with success, and of those that did not.
     ended: (u64, u64),
 }
 
 impl<'a> Runs<'a> {
-    pub(super) fn new(entry: &'a Entry, span: TimeSpan, format: Format) -> Runs<'a> {
+    pub(super) fn new(entry: &'a Entry, span: TimeSpan, format: OutputFormat) -> Runs<'a> {
         Runs { entry, span, format, ended: (0, 0) }
     }
 
@@ -271,11 +271,11 @@ impl<'a> Runs<'a> {
         }
         let mut text = Vec::new();
         match self.format {
-            Format::Json => {
+            OutputFormat::Json => {
                 serde_json::to_writer(&mut text, &HistoryRecord::of(record))?;
                 writeln!(text)?;
             }
-            Format::Text => {
+            OutputFormat::Text => {
                 let (state, style) = (record.state.as_str(), style(record.state));
                 let action = record.action_id.map_or(String::new(), |id| format!("action {id}"));
                 let reason =
@@ -298,18 +298,18 @@ impl<'a> Runs<'a> {
         let (succeeded, failed) = self.ended;
         let mut text = Vec::new();
         match self.format {
-            Format::Json => {
+            OutputFormat::Json => {
                 let mut record = summary(self.span, plan);
                 record["succeeded"] = succeeded.into();
                 record["failed"] = failed.into();
                 record["left"] = (plan.items.len() as u64).saturating_sub(succeeded + failed).into();
                 writeln!(text, "{record}")?;
             }
-            Format::Text if plan.items.is_empty() => {
+            OutputFormat::Text if plan.items.is_empty() => {
                 writeln!(text, "nothing of {} is to be made up for", self.entry.name)?;
                 left_alone(plan, &mut text)?;
             }
-            Format::Text => {
+            OutputFormat::Text => {
                 let without = if failed > 0 { format!(", {failed} without success") } else { String::new() };
                 let ran = counted_items(usize::try_from(succeeded + failed).unwrap_or(usize::MAX));
                 writeln!(text, "{ran} of {} made up for{without}", self.entry.name)?;

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::output::Format;
+use super::super::output::OutputFormat;
 use super::super::table::{Align, Cell, Column, NOTHING, Table};
 use crate::cloud66::ActionId;
 use crate::journal::{Linked, Record, State};
@@ -14,7 +14,7 @@ use crate::log::visible;
 
 /// Prints records one by one.
 pub(super) struct Rows<'a> {
-    format: Format,
+    format: OutputFormat,
     out: &'a mut dyn Write,
     table: Table<9>,
     lines: u64,
@@ -98,7 +98,7 @@ impl<'a> HistoryRecord<'a> {
 
 impl<'a> Rows<'a> {
     /// Returns a printer that has printed nothing yet. `columns` limits a line of text.
-    pub(super) fn new(format: Format, columns: Option<usize>, out: &'a mut dyn Write) -> Rows<'a> {
+    pub(super) fn new(format: OutputFormat, columns: Option<usize>, out: &'a mut dyn Write) -> Rows<'a> {
         Rows {
             format,
             out,
@@ -110,8 +110,8 @@ impl<'a> Rows<'a> {
     /// Prints a record, or keeps it until the columns are measured.
     pub(super) fn take(&mut self, record: Record) -> io::Result<()> {
         match self.format {
-            Format::Json => self.line(&record),
-            Format::Text => self.table.row(cells(&record), None, self.out),
+            OutputFormat::Json => self.line(&record),
+            OutputFormat::Text => self.table.row(cells(&record), None, self.out),
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::log::words::duration;
 use std::io::{self, Write};
 
-use super::super::output::Format;
+use super::super::output::OutputFormat;
 use super::super::table::{Align, Cell, Column, Table};
 use crate::journal::{EntryStatistics, Statistics};
 
@@ -21,7 +21,7 @@ const COLUMNS: [Column; 8] = [
 /// Prints the statistics, by the entries' names. Returns how many entries there are.
 pub(super) fn print(
     statistics: Statistics,
-    format: Format,
+    format: OutputFormat,
     columns: Option<usize>,
     out: &mut dyn Write,
 ) -> io::Result<u64> {
@@ -29,12 +29,12 @@ pub(super) fn print(
     let mut lines = 0;
     for entry in statistics.finish() {
         match format {
-            Format::Json => {
+            OutputFormat::Json => {
                 lines += 1;
                 serde_json::to_writer(&mut *out, &entry)?;
                 writeln!(out)?;
             }
-            Format::Text => table.row(cells(&entry), None, out)?,
+            OutputFormat::Text => table.row(cells(&entry), None, out)?,
         }
     }
     Ok(table.finish(out)? + lines)

@@ -10,7 +10,7 @@ use super::super::moment::{Moment, MomentError};
 use super::super::output::local_time;
 use super::heading;
 use crate::schedule::Entry;
-use crate::timetable::{Shift, Transition, occurrences, shift, transitions};
+use crate::timetable::{Shift, ZoneTransition, occurrences, shift, transitions};
 
 /// Offsets are within 26 hours of each other: a change of the same local day is not further away.
 const AROUND: SignedDuration = SignedDuration::from_hours(2 * 26);
@@ -95,7 +95,7 @@ impl Clocks {
 fn placed(
     civil: DateTime,
     read: Timestamp,
-    around: &[Transition],
+    around: &[ZoneTransition],
     entry: &Entry,
 ) -> (Timestamp, Option<String>) {
     let affecting = around.iter().find(|transition| {
@@ -123,7 +123,7 @@ fn placed(
 }
 
 impl ClockShift {
-    fn of(transition: Transition, entry: &Entry) -> ClockShift {
+    fn of(transition: ZoneTransition, entry: &Entry) -> ClockShift {
         let (from, until) = transition.affected();
         let at = transition.at;
         let (kind, effects) = match transition.skips() {

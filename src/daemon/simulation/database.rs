@@ -22,7 +22,7 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(8);
 
 /// The client that asks. Each has a connection of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Client {
+pub(super) enum DatabaseClient {
     Elector(usize),
     Writer(usize),
 }
@@ -38,7 +38,7 @@ pub(super) enum Statement {
 }
 
 /// The tables, and what is wrong with the server.
-pub(super) struct Database {
+pub(super) struct SimulatedDatabase {
     pub(super) tables: Tables,
     /// Another journal, which is in the place of this one until then.
     stranger: Tables,
@@ -57,13 +57,13 @@ pub(super) struct Database {
     /// until when.
     swallows_until: Vec<Duration>,
     /// On their way, from clients that wait for them no more.
-    late: BTreeMap<(Duration, u64), (Client, Statement)>,
+    late: BTreeMap<(Duration, u64), (DatabaseClient, Statement)>,
     last: u64,
 }
 
-impl Database {
-    pub(super) fn new(members: usize) -> Database {
-        Database {
+impl SimulatedDatabase {
+    pub(super) fn new(members: usize) -> SimulatedDatabase {
+        SimulatedDatabase {
             tables: Tables::new(),
             stranger: Tables::of_stranger(),
             replaced_until: Duration::ZERO,
@@ -125,18 +125,18 @@ impl Database {
 
     /// Returns true when the client's calls go over a lasting connection. A writer makes one
     /// whenever it has none.
-    fn is_connected(&self, client: Client) -> bool {
+    fn is_connected(&self, client: DatabaseClient) -> bool {
         match client {
-            Client::Elector(member) => self.connected[member],
-            Client::Writer(_) => true,
+            DatabaseClient::Elector(member) => self.connected[member],
+            DatabaseClient::Writer(_) => true,
         }
     }
 
     /// Cuts the line between a client and the server until this time.
-    fn cut_until(&self, client: Client) -> Duration {
+    fn cut_until(&self, client: DatabaseClient) -> Duration {
         match client {
-            Client::Elector(member) => self.cut_until[member],
-            Client::Writer(member) => self.cut_until[member].max(self.swallows_until[member]),
+            DatabaseClient::Elector(member) => self.cut_until[member],
+            DatabaseClient::Writer(member) => self.cut_until[member].max(self.swallows_until[member]),
         }
     }
 
@@ -166,7 +166,7 @@ impl Database {
     /// Chance decides whether a call that the client no longer waits for arrives.
     pub(super) fn comes_late(
         &mut self,
-        client: Client,
+        client: DatabaseClient,
         statement: Statement,
         now: Duration,
         chances: &mut Rng,
@@ -187,7 +187,7 @@ impl Database {
 
     /// A client whose connection was given up has another: the server has ended the session of the
     /// one before.
-    pub(super) fn ends_former_session(&mut self, client: Client, now: Duration) {
+    pub(super) fn ends_former_session(&mut self, client: DatabaseClient, now: Duration) {
         let open = now >= self.gone_until.max(self.hangs_until).max(self.cut_until(client));
         if open {
             self.late.retain(|_, (of, _)| *of != client);
@@ -207,14 +207,14 @@ impl Database {
 
 /// Time of one way.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Latency {
+pub(super) struct DatabaseLatency {
     pub(super) usual: Duration,
     /// Percentage of ways that take up to the time after it.
     pub(super) slow: u32,
     pub(super) slowest: Duration,
 }
 
-impl Latency {
+impl DatabaseLatency {
     pub(super) fn draw(self, chances: &mut Rng) -> Duration {
         let most = if chances.u32(..100) < self.slow { self.slowest } else { self.usual };
         Duration::from_micros(chances.u64(50..=most.as_micros() as u64))
@@ -222,8 +222,8 @@ impl Latency {
 }
 
 /// Something that was asked of the database, on its way there or back.
-pub(super) struct Call<T> {
-    client: Client,
+pub(super) struct DatabaseCall<T> {
+    client: DatabaseClient,
     connects: bool,
     gives_up_at: Duration,
     reaches_at: Duration,
@@ -248,12 +248,17 @@ pub(super) enum Went<T> {
     Back(Option<T>),
 }
 
-impl<T> Call<T> {
+impl<T> DatabaseCall<T> {
     /// Asks now.
-    pub(super) fn new(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
+    pub(super) fn new(
+        client: DatabaseClient,
+        latency: DatabaseLatency,
+        now: Duration,
+        chances: &mut Rng,
+    ) -> DatabaseCall<T> {
         let (there, way_back) = (latency.draw(chances) / 2, latency.draw(chances) / 2);
         let connects = false;
-        Call {
+        DatabaseCall {
             client,
             connects,
             gives_up_at: now + ANSWERED_WITHIN,
@@ -264,11 +269,16 @@ impl<T> Call<T> {
     }
 
     /// Connects now.
-    pub(super) fn connect(client: Client, latency: Latency, now: Duration, chances: &mut Rng) -> Call<T> {
-        Call {
+    pub(super) fn connect(
+        client: DatabaseClient,
+        latency: DatabaseLatency,
+        now: Duration,
+        chances: &mut Rng,
+    ) -> DatabaseCall<T> {
+        DatabaseCall {
             connects: true,
             gives_up_at: now + CONNECTED_WITHIN,
-            ..Call::new(client, latency, now, chances)
+            ..DatabaseCall::new(client, latency, now, chances)
         }
     }
 
@@ -289,7 +299,7 @@ impl<T> Call<T> {
     pub(super) fn proceed(
         &mut self,
         now: Duration,
-        database: &mut Database,
+        database: &mut SimulatedDatabase,
         kind: Kind,
         perform: impl FnOnce(&mut Tables) -> T,
     ) -> Went<T> {
@@ -311,7 +321,7 @@ impl<T> Call<T> {
                 self.answer = Some((now + self.way_back, None));
             } else {
                 let at = (now + self.way_back).min(self.gives_up_at.max(now));
-                if let (true, Client::Elector(member)) = (self.connects, self.client) {
+                if let (true, DatabaseClient::Elector(member)) = (self.connects, self.client) {
                     database.connected[member] = true;
                 }
                 let tables =

@@ -8,7 +8,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
+use super::database::{
+    DatabaseCall, DatabaseClient, DatabaseLatency, Kind, SimulatedDatabase, Statement, Went,
+};
 use crate::cloud66::ActionId;
 use crate::daemon::core::Claims;
 use crate::daemon::node::{FireByHand, PauseChange, Steering};
@@ -17,7 +19,7 @@ use crate::journal::postgres::Term;
 use crate::journal::postgres::tables::{KnownBeat, OpenedPostgres, RunId, TermWriter, WriteGroup};
 use crate::journal::store;
 use crate::journal::{
-    Claim, Cursor, EndedTerm, Handover, Key, Known, Recovered, Refused, Resent, TermNumber, Transition,
+    Claim, Cursor, EndedTerm, Handover, Key, KnownActions, Recovered, Refused, Resent, TermNumber, Transition,
 };
 use crate::quota;
 use crate::schedule::{AccountName, EntryName, StackUid};
@@ -30,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A request to the journal.
 #[derive(Clone, Debug)]
-pub(super) enum Write {
+pub(super) enum DiskRequest {
     Step((Key, Transition)),
     End(Box<Handover>),
     Amend(Box<Claim>),
@@ -53,31 +55,31 @@ pub(super) enum Write {
 }
 
 /// The outcome, for the one who waits.
-pub(super) enum Written {
+pub(super) enum DiskAnswer {
     Claimed(Timestamp, Option<Vec<Key>>),
     /// The keys that the journal knew before. `None`: the journal cannot be written.
     ByHand(FireByHand, Claim, Option<Vec<Key>>),
     /// True when it is written.
     Steered(Steering, bool),
     Committed(RequestId, Request, bool),
-    Recalled(AccountName, StackUid, Option<Known>),
+    Recalled(AccountName, StackUid, Option<KnownActions>),
     Refused(Refused),
     Closed,
 }
 
 /// The way to one daemon's journal, with the writes that are under way.
 pub(super) struct Disk {
-    latency: Latency,
+    latency: DatabaseLatency,
     /// In microseconds.
     mark: Option<i64>,
     /// The term in which the mark is raised, where several share the journal.
     mark_term: Option<TermNumber>,
-    batch: Vec<Write>,
+    batch: Vec<DiskRequest>,
     write_at: Option<Duration>,
     writing: Option<Writing>,
     /// Written last, and reported to have failed: a process that comes after a crash may find it
     /// all the same.
-    failed: Vec<Write>,
+    failed: Vec<DiskRequest>,
     /// The disk refuses writes until this time; with `true` it refuses the send watermark too.
     ill_until: Duration,
     mark_is_ill: bool,
@@ -88,7 +90,7 @@ pub(super) struct Disk {
 
 /// A leader's session with the database.
 struct DatabaseSession {
-    client: Client,
+    client: DatabaseClient,
     number: TermNumber,
     holder: RunId,
     known_beat: KnownBeat,
@@ -103,7 +105,7 @@ impl DatabaseSession {
 
 /// The group that is being written.
 struct Writing {
-    group: Vec<Write>,
+    group: Vec<DiskRequest>,
     to: To,
 }
 
@@ -111,11 +113,11 @@ enum To {
     /// The time at which the group is on disk.
     File(Duration),
     /// Its own rows, what will have come of each write, and the claims that were new.
-    Database(Box<(WriteGroup, Vec<store::Written>)>, Call<Option<HashSet<Key>>>),
+    Database(Box<(WriteGroup, Vec<store::Written>)>, DatabaseCall<Option<HashSet<Key>>>),
 }
 
 impl Disk {
-    pub(super) fn new(latency: Latency) -> Disk {
+    pub(super) fn new(latency: DatabaseLatency) -> Disk {
         Disk {
             latency,
             mark: None,
@@ -132,7 +134,7 @@ impl Disk {
     }
 
     /// A term begins: what is written from now on is this leader's.
-    pub(super) fn leads(&mut self, client: Client, term: &Term, open: OpenedPostgres) {
+    pub(super) fn leads(&mut self, client: DatabaseClient, term: &Term, open: OpenedPostgres) {
         let (number, holder, known_beat) = (term.number(), term.holder(), term.known_beat().clone());
         self.session = Some(DatabaseSession { client, number, holder, known_beat, open });
     }
@@ -143,7 +145,7 @@ impl Disk {
     }
 
     /// The process, or its term, is over. What is on its way to the database may arrive.
-    pub(super) fn ends(&mut self, now: Duration, database: &mut Database, chances: &mut Rng) {
+    pub(super) fn ends(&mut self, now: Duration, database: &mut SimulatedDatabase, chances: &mut Rng) {
         self.batch.clear();
         self.failed.clear();
         self.write_at = None;
@@ -183,9 +185,13 @@ impl Disk {
         }
     }
 
-    pub(super) fn ask(&mut self, write: Write, now: Duration) {
+    pub(super) fn ask(&mut self, write: DiskRequest, now: Duration) {
         match write {
-            Write::Step(..) | Write::End(..) | Write::Amend(..) | Write::Resent(..) | Write::Quota(..) => {
+            DiskRequest::Step(..)
+            | DiskRequest::End(..)
+            | DiskRequest::Amend(..)
+            | DiskRequest::Resent(..)
+            | DiskRequest::Quota(..) => {
                 self.write_at.get_or_insert(now + SOON);
             }
             _ => self.write_at = Some(now),
@@ -240,9 +246,9 @@ impl Disk {
     pub(super) fn proceed(
         &mut self,
         now: Duration,
-        database: &mut Database,
+        database: &mut SimulatedDatabase,
         chances: &mut Rng,
-    ) -> Vec<Written> {
+    ) -> Vec<DiskAnswer> {
         let Some(Writing { group, to }) = self.writing.take() else {
             self.begins(now, database, chances);
             return Vec::new();
@@ -299,10 +305,10 @@ impl Disk {
         written
     }
 
-    fn begins(&mut self, now: Duration, database: &Database, chances: &mut Rng) {
+    fn begins(&mut self, now: Duration, database: &SimulatedDatabase, chances: &mut Rng) {
         self.write_at = None;
         // Records that precede an orderly end are written before it.
-        let end = self.batch.iter().position(|write| matches!(write, Write::Close(_)));
+        let end = self.batch.iter().position(|write| matches!(write, DiskRequest::Close(_)));
         let rest = self.batch.split_off(end.map_or(self.batch.len(), |end| end.max(1)));
         let group = std::mem::replace(&mut self.batch, rest);
         let to = match &self.session {
@@ -311,14 +317,19 @@ impl Disk {
                 let writes = writes(&group);
                 let settled = database.tables.settled(session.open.moved_otherwise(&writes).into_iter());
                 let asked = Box::new(session.open.group(&writes, &settled));
-                To::Database(asked, Call::new(session.client, self.latency, now, chances))
+                To::Database(asked, DatabaseCall::new(session.client, self.latency, now, chances))
             }
         };
         self.writing = Some(Writing { group, to });
     }
 
     /// Says of each what came of it.
-    fn answer(&mut self, group: Vec<Write>, done: Vec<store::Written>, database: &Database) -> Vec<Written> {
+    fn answer(
+        &mut self,
+        group: Vec<DiskRequest>,
+        done: Vec<store::Written>,
+        database: &SimulatedDatabase,
+    ) -> Vec<DiskAnswer> {
         self.failed.clear();
         let mut done = done.into_iter();
         let mut written = Vec::new();
@@ -327,58 +338,68 @@ impl Disk {
             let is_refused = matches!(&came, Some(store::Written::Steps(refused)) if !refused.is_empty());
             let known = match came {
                 Some(store::Written::Steps(refused)) => {
-                    written.extend(refused.into_iter().map(Written::Refused));
+                    written.extend(refused.into_iter().map(DiskAnswer::Refused));
                     Vec::new()
                 }
                 Some(store::Written::Claimed(claimed)) => claimed.known,
                 Some(store::Written::Done) | None => Vec::new(),
             };
             match write {
-                Write::Step(..)
-                | Write::End(..)
-                | Write::Amend(..)
-                | Write::Resent(..)
-                | Write::Quota(..)
-                | Write::PauseEnds(_)
-                | Write::Flush => {}
-                Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, Some(known))),
-                Write::ByHand(fire, claim) => written.push(Written::ByHand(fire, claim, Some(known))),
-                Write::Steer(steering) => written.push(Written::Steered(steering, true)),
-                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, !is_refused)),
-                Write::Recall(account, stack, since, listed) => {
-                    let known = database.tables.memory.actions(&stack, since, &listed);
-                    written.push(Written::Recalled(account, stack, Some(known)));
+                DiskRequest::Step(..)
+                | DiskRequest::End(..)
+                | DiskRequest::Amend(..)
+                | DiskRequest::Resent(..)
+                | DiskRequest::Quota(..)
+                | DiskRequest::PauseEnds(_)
+                | DiskRequest::Flush => {}
+                DiskRequest::Claim(Claims { cursor, .. }) => {
+                    written.push(DiskAnswer::Claimed(cursor, Some(known)))
                 }
-                Write::Close(_) => written.push(Written::Closed),
+                DiskRequest::ByHand(fire, claim) => {
+                    written.push(DiskAnswer::ByHand(fire, claim, Some(known)))
+                }
+                DiskRequest::Steer(steering) => written.push(DiskAnswer::Steered(steering, true)),
+                DiskRequest::Commit(_, id, request) => {
+                    written.push(DiskAnswer::Committed(id, request, !is_refused))
+                }
+                DiskRequest::Recall(account, stack, since, listed) => {
+                    let known = database.tables.memory.actions(&stack, since, &listed);
+                    written.push(DiskAnswer::Recalled(account, stack, Some(known)));
+                }
+                DiskRequest::Close(_) => written.push(DiskAnswer::Closed),
             }
         }
         written
     }
 
-    fn fail(&mut self, group: Vec<Write>, now: Duration) -> Vec<Written> {
+    fn fail(&mut self, group: Vec<DiskRequest>, now: Duration) -> Vec<DiskAnswer> {
         self.failed.clone_from(&group);
         let mut written = Vec::new();
         let mut kept = Vec::new();
         for write in group {
             match write {
-                Write::Step(..)
-                | Write::End(..)
-                | Write::Amend(..)
-                | Write::Resent(..)
-                | Write::Quota(..) => kept.push(write),
-                Write::Claim(Claims { cursor, .. }) => written.push(Written::Claimed(cursor, None)),
-                Write::ByHand(fire, claim) => written.push(Written::ByHand(fire, claim, None)),
-                Write::Steer(steering) => written.push(Written::Steered(steering, false)),
-                Write::PauseEnds(_) | Write::Flush => {}
-                Write::Commit(_, id, request) => written.push(Written::Committed(id, request, false)),
-                Write::Recall(account, stack, ..) => written.push(Written::Recalled(account, stack, None)),
-                Write::Close(_) => written.push(Written::Closed),
+                DiskRequest::Step(..)
+                | DiskRequest::End(..)
+                | DiskRequest::Amend(..)
+                | DiskRequest::Resent(..)
+                | DiskRequest::Quota(..) => kept.push(write),
+                DiskRequest::Claim(Claims { cursor, .. }) => written.push(DiskAnswer::Claimed(cursor, None)),
+                DiskRequest::ByHand(fire, claim) => written.push(DiskAnswer::ByHand(fire, claim, None)),
+                DiskRequest::Steer(steering) => written.push(DiskAnswer::Steered(steering, false)),
+                DiskRequest::PauseEnds(_) | DiskRequest::Flush => {}
+                DiskRequest::Commit(_, id, request) => {
+                    written.push(DiskAnswer::Committed(id, request, false))
+                }
+                DiskRequest::Recall(account, stack, ..) => {
+                    written.push(DiskAnswer::Recalled(account, stack, None))
+                }
+                DiskRequest::Close(_) => written.push(DiskAnswer::Closed),
             }
         }
         // The one who waits for the end waits for the records before it.
-        if let Some(end) = self.batch.iter().position(|write| matches!(write, Write::Close(_))) {
+        if let Some(end) = self.batch.iter().position(|write| matches!(write, DiskRequest::Close(_))) {
             self.batch.remove(end);
-            written.push(Written::Closed);
+            written.push(DiskAnswer::Closed);
         }
         if !kept.is_empty() && self.write_at.is_none() {
             self.write_at = Some(now + AGAIN);
@@ -389,7 +410,13 @@ impl Disk {
     }
 
     /// The process is gone. Of what was being written to its own file, all is committed or nothing.
-    pub(super) fn crash(&mut self, machine: bool, now: Duration, database: &mut Database, chances: &mut Rng) {
+    pub(super) fn crash(
+        &mut self,
+        machine: bool,
+        now: Duration,
+        database: &mut SimulatedDatabase,
+        chances: &mut Rng,
+    ) {
         match self.session {
             Some(_) => self.ends(now, database, chances),
             None => {
@@ -410,35 +437,36 @@ impl Disk {
     }
 
     /// Returns what a new process finds in its own file.
-    pub(super) fn recover(&mut self, database: &mut Database) -> Recovered {
+    pub(super) fn recover(&mut self, database: &mut SimulatedDatabase) -> Recovered {
         Recovered { sent_up_to: self.mark(), ..database.tables.memory.recover() }
     }
 }
 
-fn writes(group: &[Write]) -> Vec<store::Write<'_>> {
+fn writes(group: &[DiskRequest]) -> Vec<store::Write<'_>> {
     group.iter().filter_map(write_of).collect()
 }
 
 /// The part of the group that is written. `None`: nothing is.
-fn write_of(write: &Write) -> Option<store::Write<'_>> {
+fn write_of(write: &DiskRequest) -> Option<store::Write<'_>> {
     match write {
-        Write::Step(step) | Write::Commit(step, ..) => Some(store::Write::Steps(std::slice::from_ref(step))),
-        Write::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
-        Write::End(handover) => Some(store::Write::End(handover)),
-        Write::Amend(claim) => Some(store::Write::Amend(claim)),
-        Write::Resent(resent) => Some(store::Write::Resent(resent)),
-        Write::Claim(Claims { cursor, repeat, claims }) => {
+        DiskRequest::Step(step) | DiskRequest::Commit(step, ..) => {
+            Some(store::Write::Steps(std::slice::from_ref(step)))
+        }
+        DiskRequest::Quota(account, saved) => Some(store::Write::Quota(account, saved)),
+        DiskRequest::End(handover) => Some(store::Write::End(handover)),
+        DiskRequest::Amend(claim) => Some(store::Write::Amend(claim)),
+        DiskRequest::Resent(resent) => Some(store::Write::Resent(resent)),
+        DiskRequest::Claim(Claims { cursor, repeat, claims }) => {
             let cursor = Cursor { at: *cursor, repeat: *repeat, older_until: None };
             Some(store::Write::Claim(Some(cursor), claims))
         }
-        Write::ByHand(_, claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
-        Write::Steer(Steering { entry, to: PauseChange::Paused(pause), .. }) => {
+        DiskRequest::ByHand(_, claim) => Some(store::Write::Claim(None, std::slice::from_ref(claim))),
+        DiskRequest::Steer(Steering { entry, to: PauseChange::Paused(pause), .. }) => {
             Some(store::Write::Pause(entry, pause))
         }
-        Write::Steer(Steering { entry, to: PauseChange::Resumed, .. }) | Write::PauseEnds(entry) => {
-            Some(store::Write::Resume(entry))
-        }
-        Write::Close(at) => Some(store::Write::Stopped(*at)),
-        Write::Flush | Write::Recall(..) => None,
+        DiskRequest::Steer(Steering { entry, to: PauseChange::Resumed, .. })
+        | DiskRequest::PauseEnds(entry) => Some(store::Write::Resume(entry)),
+        DiskRequest::Close(at) => Some(store::Write::Stopped(*at)),
+        DiskRequest::Flush | DiskRequest::Recall(..) => None,
     }
 }

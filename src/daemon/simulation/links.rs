@@ -17,7 +17,7 @@ use crate::schedule::Entry;
 pub(super) fn judge(
     scenario: &Scenario,
     committed: &Memory,
-    api: &sandbox::State,
+    api: &sandbox::SandboxState,
     started: &BTreeMap<&Key, Vec<u64>>,
     excused: impl Fn(Timestamp) -> bool,
 ) -> Vec<String> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::Timestamp;
 
-use super::database::{Call, Client, Database, Kind, Latency, Statement, Went};
+use super::database::{
+    DatabaseCall, DatabaseClient, DatabaseLatency, Kind, SimulatedDatabase, Statement, Went,
+};
 use crate::clock::Now;
 use crate::journal::postgres::LeadershipChange;
 use crate::journal::postgres::tables::{
@@ -30,7 +32,7 @@ pub(super) enum Order {
     Leave,
 }
 
-pub(super) struct Member {
+pub(super) struct SimulatedMember {
     number: usize,
     id: RunId,
     former: Option<RunId>,
@@ -54,18 +56,18 @@ struct Taking {
 enum Doing {
     /// The member has no connection, and makes one at this time.
     Away(Duration),
-    Connects(Call<Identity>),
+    Connects(DatabaseCall<Identity>),
     Idle,
-    Beats(Call<(Vec<i64>, Vec<EndedTerm>)>, Beat, Now),
+    Beats(DatabaseCall<(Vec<i64>, Vec<EndedTerm>)>, Beat, Now),
     /// The first so many reports are told.
-    Reports(Call<()>, usize),
-    Looks(Call<Found>),
-    Takes(Call<Option<TermNumber>>, Box<Found>, Taking, Now),
-    Releases(Call<()>, TermNumber, Order),
+    Reports(DatabaseCall<()>, usize),
+    Looks(DatabaseCall<Found>),
+    Takes(DatabaseCall<Option<TermNumber>>, Box<Found>, Taking, Now),
+    Releases(DatabaseCall<()>, TermNumber, Order),
     Left,
 }
 
-impl Member {
+impl SimulatedMember {
     /// A process begins. `former` is who it was before, and `ended` how far the last term has sent
     /// that one led. `known` is up to when anybody may have sent, by what the state directory
     /// knows.
@@ -75,10 +77,10 @@ impl Member {
         former: Option<RunId>,
         ended: Option<EndedTerm>,
         known: Option<Timestamp>,
-    ) -> Member {
+    ) -> SimulatedMember {
         let mut part = ElectionState::new();
         part.may_have_sent(known);
-        Member {
+        SimulatedMember {
             number,
             id,
             former,
@@ -148,11 +150,11 @@ impl Member {
         &mut self,
         time: Duration,
         now: Now,
-        latency: Latency,
-        database: &mut Database,
+        latency: DatabaseLatency,
+        database: &mut SimulatedDatabase,
         chances: &mut Rng,
     ) {
-        let (client, id) = (Client::Elector(self.number), self.id);
+        let (client, id) = (DatabaseClient::Elector(self.number), self.id);
         self.doing = match std::mem::replace(&mut self.doing, Doing::Left) {
             Doing::Away(at) => match self.orders.pop_front() {
                 // The lease ends by itself.
@@ -160,7 +162,7 @@ impl Member {
                     self.part.rests(now.mono);
                     if order == Order::Leave { Doing::Left } else { Doing::Away(at) }
                 }
-                None => Doing::Connects(Call::connect(client, latency, time, chances)),
+                None => Doing::Connects(DatabaseCall::connect(client, latency, time, chances)),
             },
             Doing::Connects(mut call) => {
                 match call.proceed(time, database, Kind::Reads, |tables| tables.identity().clone()) {
@@ -224,7 +226,7 @@ impl Member {
                             let until = sends_until(now).max(self.part.sent_until().unwrap_or(now.wall));
                             let lost_until = lost_until.map(|lost| lost.max(now.wall));
                             let taking = Taking { lost_until, until };
-                            let call = Call::new(client, latency, time, chances);
+                            let call = DatabaseCall::new(client, latency, time, chances);
                             Doing::Takes(call, Box::new(found), taking, now)
                         }
                     }
@@ -278,30 +280,32 @@ impl Member {
 
     fn begins(
         &mut self,
-        client: Client,
+        client: DatabaseClient,
         time: Duration,
         now: Now,
-        latency: Latency,
+        latency: DatabaseLatency,
         chances: &mut Rng,
     ) -> Doing {
         if let Some(order) = self.orders.pop_front() {
             let number = self.part.number();
             self.part.rests(now.mono);
             return match number {
-                Some(number) => Doing::Releases(Call::new(client, latency, time, chances), number, order),
+                Some(number) => {
+                    Doing::Releases(DatabaseCall::new(client, latency, time, chances), number, order)
+                }
                 None if order == Order::Leave => Doing::Left,
                 None => Doing::Idle,
             };
         }
         if !self.reports.is_empty() {
-            return Doing::Reports(Call::new(client, latency, time, chances), self.reports.len());
+            return Doing::Reports(DatabaseCall::new(client, latency, time, chances), self.reports.len());
         }
         match self.part.beats() {
             Some(beat) => {
                 self.beat_at = time + BEAT;
-                Doing::Beats(Call::new(client, latency, time, chances), beat, now)
+                Doing::Beats(DatabaseCall::new(client, latency, time, chances), beat, now)
             }
-            None => Doing::Looks(Call::new(client, latency, time, chances)),
+            None => Doing::Looks(DatabaseCall::new(client, latency, time, chances)),
         }
     }
 
@@ -311,8 +315,8 @@ impl Member {
     }
 
     /// The process is gone: what it has asked may arrive all the same.
-    pub(super) fn dies(self, time: Duration, database: &mut Database, chances: &mut Rng) {
-        let client = Client::Elector(self.number);
+    pub(super) fn dies(self, time: Duration, database: &mut SimulatedDatabase, chances: &mut Rng) {
+        let client = DatabaseClient::Elector(self.number);
         let statement = match self.doing {
             Doing::Beats(call, beat, asked) if call.is_there() => {
                 Statement::Keep(beat, self.id, sends_until(asked))

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use scenario::Scenario;
-use world::World;
+use world::SimulatedWorld;
 
 /// Number of seeds of each kind that run by default: some seconds' worth where the code is not
 /// optimised. `.ci/run` runs 10,000.
@@ -78,7 +78,7 @@ type Draw = fn(u64) -> Scenario;
 fn judged(draw: Draw, seed: u64) -> Result<BTreeSet<&'static str>, String> {
     let run = std::panic::catch_unwind(|| {
         let scenario = draw(seed);
-        let oracle = World::run(&scenario, false);
+        let oracle = SimulatedWorld::run(&scenario, false);
         match oracle.violation() {
             None => Ok(oracle.seen),
             Some(violation) => Err(violation.to_owned()),
@@ -122,7 +122,7 @@ fn told(draw: Draw, seed: u64) -> String {
         "clocks {:?}\n{:?}\nacts {:?}\nspan {:?} disk {:?}\n",
         scenario.clocks, scenario.conditions, scenario.acts, scenario.span, scenario.disk
     );
-    let oracle = World::run(&scenario, true);
+    let oracle = SimulatedWorld::run(&scenario, true);
     let violation = oracle.violation().map(str::to_owned);
     let trace = oracle.trace();
     format!("{text}{}\n=> {}", trace.join("\n"), violation.as_deref().unwrap_or("all holds"))

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::links;
-use super::policies::Policies;
+use super::policies::PolicyOracle;
 use super::scenario::{Act, Scenario, token};
-use super::shown::{AHEAD, Planned, Shown};
+use super::shown::{AHEAD, PlanProgress, ShownTime};
 use super::spending::Spending;
 use crate::clock::Now;
 use crate::journal::memory::Memory;
@@ -38,9 +38,9 @@ pub(super) struct Oracle<'a> {
     scenario: &'a Scenario,
     trace: Option<Vec<String>>,
     violation: Option<String>,
-    sent: Vec<Sent>,
+    sent: Vec<RecordedSend>,
     /// The instants that the wall clock has shown.
-    shown: Shown,
+    shown: ShownTime,
     /// The journal has a cursor: from here on every occurrence counts.
     begun: bool,
     file: usize,
@@ -62,7 +62,7 @@ pub(super) struct Oracle<'a> {
     older_until: Option<Timestamp>,
     /// Second actions that were told, and of which occurrence.
     surplus: Vec<(Key, u64)>,
-    policies: Policies,
+    policies: PolicyOracle,
     /// Adopted without a record of when they were sent.
     adopted: BTreeSet<Key>,
     /// The journal was put back to an older copy since this life began, and has lost claims that it
@@ -74,7 +74,7 @@ pub(super) struct Oracle<'a> {
     pub(super) seen: BTreeSet<&'static str>,
 }
 
-struct Sent {
+struct RecordedSend {
     key: Option<Key>,
     account: AccountName,
     wall: Timestamp,
@@ -92,7 +92,7 @@ impl<'a> Oracle<'a> {
             trace: trace.then(Vec::new),
             violation: None,
             sent: Vec::new(),
-            shown: Shown::default(),
+            shown: ShownTime::default(),
             begun: false,
             file: 0,
             duty: Timestamp::MAX,
@@ -103,7 +103,7 @@ impl<'a> Oracle<'a> {
             paused: BTreeMap::new(),
             older_until: None,
             surplus: Vec::new(),
-            policies: Policies::default(),
+            policies: PolicyOracle::default(),
             adopted: BTreeSet::new(),
             is_behind: false,
             told: BTreeMap::new(),
@@ -186,7 +186,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// The daemon has looked at its clocks.
-    pub(super) fn sees(&mut self, now: Now, planned: Planned) {
+    pub(super) fn sees(&mut self, now: Now, planned: PlanProgress) {
         if let Err(what) = self.shown.sees(now, self.file, planned) {
             self.violated(what);
         }
@@ -259,8 +259,8 @@ impl<'a> Oracle<'a> {
         if let Some(key) = key.as_ref().filter(|key| !self.is_behind && !is_by_hand(key)) {
             // Where an answer is awaited that tells of the quota, nobody says that it is spent.
             let awaited_from = server - wall.duration_since(key.scheduled_at()) - LONGEST_ANSWER;
-            let waits = |sent: &Sent| sent.account == *account && sent.server >= awaited_from;
-            let was_sent = |sent: &Sent| sent.key.as_ref() == Some(key);
+            let waits = |sent: &RecordedSend| sent.account == *account && sent.server >= awaited_from;
+            let was_sent = |sent: &RecordedSend| sent.key.as_ref() == Some(key);
             let decided = wall - SignedDuration::try_from(time.saturating_sub(asked)).unwrap_or_default();
             if !self.sent.iter().any(|sent| waits(sent) || was_sent(sent))
                 && let Err(what) = self.policies.sends(self.scenario, key, decided)
@@ -273,7 +273,14 @@ impl<'a> Oracle<'a> {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
         let is_clock_known = committed.knows_clock(server.duration_since(wall));
-        self.sent.push(Sent { key, account: account.clone(), wall, server, settings, is_clock_known });
+        self.sent.push(RecordedSend {
+            key,
+            account: account.clone(),
+            wall,
+            server,
+            settings,
+            is_clock_known,
+        });
         number
     }
 
@@ -437,7 +444,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// Holds the end of a run against the invariants.
-    pub(super) fn judge(&mut self, committed: &Memory, api: &sandbox::State) {
+    pub(super) fn judge(&mut self, committed: &Memory, api: &sandbox::SandboxState) {
         if self.violation.is_some() {
             return;
         }
@@ -569,7 +576,7 @@ impl<'a> Oracle<'a> {
             if let (State::Started | State::Finished | State::Failed, Some(sent_at)) =
                 (row.state, row.sent_at)
             {
-                let left = |sent: &Sent| sent.wall.as_microsecond() == sent_at.as_microsecond();
+                let left = |sent: &RecordedSend| sent.wall.as_microsecond() == sent_at.as_microsecond();
                 if !self.adopted.contains(key)
                     && !self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && left(sent))
                 {
@@ -614,8 +621,9 @@ impl<'a> Oracle<'a> {
     /// it by the time that the clock showed, as if the clock had been right, or as wrong as it is
     /// now.
     fn was_sent_by_a_wrong_clock(&self, key: &Key) -> bool {
-        let is_wrong =
-            |sent: &Sent| !sent.is_clock_known && sent.wall.duration_since(sent.server) > CLOCKS_APART;
+        let is_wrong = |sent: &RecordedSend| {
+            !sent.is_clock_known && sent.wall.duration_since(sent.server) > CLOCKS_APART
+        };
         self.adopted.contains(key)
             && self.scenario.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)))
             && self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && is_wrong(sent))

@@ -23,7 +23,7 @@ use crate::schedule::{CatchUp, Entry, EntryName, Overlap, StackState};
 const WAITED: SignedDuration = SignedDuration::from_secs(5);
 
 #[derive(Default)]
-pub(super) struct Policies {
+pub(super) struct PolicyOracle {
     /// Occurrences that are known to have been tried, or to be held by their own policies.
     go_on: BTreeSet<Key>,
     /// The instants under which people have asked for runs. Each question has one of its own,
@@ -31,7 +31,7 @@ pub(super) struct Policies {
     questions: BTreeSet<Timestamp>,
 }
 
-impl Policies {
+impl PolicyOracle {
     /// A person asks for a run under this instant.
     pub(super) fn asks(&mut self, at: Timestamp) {
         self.questions.insert(at);

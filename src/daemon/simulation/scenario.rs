@@ -61,7 +61,7 @@ pub(super) struct Scenario {
     /// Percentage of beats that are lost.
     pub(super) lost_beats: u32,
     /// Time of a write until it is on disk, or of an answer of the database.
-    pub(super) disk: database::Latency,
+    pub(super) disk: database::DatabaseLatency,
     /// The people who run jobs of the stacks with our tokens.
     pub(super) people: Option<People>,
     /// True when a run moves the record of its job.
@@ -71,7 +71,7 @@ pub(super) struct Scenario {
 /// One version of the schedule file.
 pub(super) struct File {
     pub(super) schedule: Schedule,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<SimulatedEntry>,
 }
 
 /// The period of an appointment, in seconds.
@@ -80,7 +80,7 @@ const DAY: i64 = 24 * 60 * 60;
 /// The due instants of an entry, apart from the timetable: the seconds since the epoch that leave a
 /// remainder.
 #[derive(Clone)]
-pub(super) struct Line {
+pub(super) struct SimulatedEntry {
     pub(super) entry: Arc<Entry>,
     pub(super) due: Due,
 }
@@ -201,7 +201,7 @@ impl Due {
 }
 
 impl File {
-    fn new(accounts: &[Arc<Account>], lines: Vec<Line>) -> File {
+    fn new(accounts: &[Arc<Account>], lines: Vec<SimulatedEntry>) -> File {
         let entries = lines.iter().map(|line| Arc::clone(&line.entry)).collect();
         File { schedule: Schedule { accounts: accounts.to_vec(), entries }, lines }
     }
@@ -246,23 +246,23 @@ impl Scenario {
         let mut accounts: Vec<Arc<Account>> =
             (0..rng.usize(1..=2)).map(|number| Arc::new(account(number, rng))).collect();
         let count = rng.usize(1..=5);
-        let mut lines: Vec<Line> = (0..count).map(|number| line(number, &accounts, rng)).collect();
+        let mut lines: Vec<SimulatedEntry> = (0..count).map(|number| line(number, &accounts, rng)).collect();
         let mut files = vec![File::new(&accounts, lines.clone())];
         for _ in 0..if rng.bool() { 0 } else { rng.usize(1..=3) } {
             change(&mut accounts, &mut lines, rng);
             files.push(File::new(&accounts, lines.clone()));
         }
         links::draw(seed, &mut files, &mut lines);
-        let silent = lines.iter().map(|line| Line { due: Due::NEVER, ..line.clone() });
+        let silent = lines.iter().map(|line| SimulatedEntry { due: Due::NEVER, ..line.clone() });
         let silent_file = files.len();
-        files.push(File::new(&accounts, silent.map(Line::timed).collect()));
+        files.push(File::new(&accounts, silent.map(SimulatedEntry::timed).collect()));
         let mut entries: Vec<_> =
             files.iter().flat_map(|file| file.schedule.entries.iter().cloned()).collect();
         let (people, records_move) = people::draw(seed, &mut entries);
         let mut some = |most: u32| if rng.bool() { 0 } else { rng.u32(1..=most) };
         let (machine, refused, doubled, sluggish, lost_beats) =
             (some(100), some(40), some(20), some(10), some(100));
-        let disk = database::Latency {
+        let disk = database::DatabaseLatency {
             usual: Duration::from_millis(u64::from(1 + some(80))),
             slow: some(20),
             slowest: Duration::from_millis(rng.u64(100..3000)),
@@ -367,13 +367,13 @@ fn deadline(rng: &mut Rng) -> Duration {
     Duration::from_secs(rng.choice([3, 20, 60, 300]).unwrap_or(3))
 }
 
-fn amend(line: &mut Line, change: impl FnOnce(&mut Entry)) {
+fn amend(line: &mut SimulatedEntry, change: impl FnOnce(&mut Entry)) {
     let mut entry = (*line.entry).clone();
     change(&mut entry);
     line.entry = Arc::new(entry);
 }
 
-fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
+fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> SimulatedEntry {
     let job = match rng.u32(..12) {
         0 => format!("j{number}-fails"),
         1 => format!("j{number}-slow"),
@@ -399,12 +399,12 @@ fn line(number: usize, accounts: &[Arc<Account>], rng: &mut Rng) -> Line {
         stack_state: rng.choice([StackState::Ignore, StackState::Hold, StackState::Skip]).unwrap_or_default(),
         ..(*TEMPLATE.entries[0]).clone()
     };
-    Line { entry: Arc::new(entry), due: Due::draw(rng) }.timed()
+    SimulatedEntry { entry: Arc::new(entry), due: Due::draw(rng) }.timed()
 }
 
-impl Line {
+impl SimulatedEntry {
     /// With the cron expression of when it is due.
-    fn timed(self) -> Line {
+    fn timed(self) -> SimulatedEntry {
         if self.entry.after.is_some() {
             return self;
         }
@@ -416,12 +416,12 @@ impl Line {
             }
             false => CRON[&(period, phase)].clone(),
         };
-        Line { entry: Arc::new(Entry { cron: [cron].into(), ..(*self.entry).clone() }), ..self }
+        SimulatedEntry { entry: Arc::new(Entry { cron: [cron].into(), ..(*self.entry).clone() }), ..self }
     }
 }
 
 /// A change of the schedule file.
-fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
+fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<SimulatedEntry>, rng: &mut Rng) {
     for _ in 0..rng.usize(1..=3) {
         let place = rng.usize(..lines.len());
         match rng.u32(..10) {
@@ -438,11 +438,14 @@ fn change(accounts: &mut [Arc<Account>], lines: &mut Vec<Line>, rng: &mut Rng) {
                 lines[place] = line(number, accounts, rng);
             }
             // A change by reload to occurrences that are claimed or wait.
-            6 => amend(&mut lines[place], |entry| entry.jitter = jitter(rng)),
+            6 => {
+                let jitter = jitter(rng);
+                lines.iter_mut().for_each(|line| amend(line, |entry| entry.jitter = jitter));
+            }
             7 => amend(&mut lines[place], |entry| entry.paused = !entry.paused),
             9 => amend(&mut lines[place], |entry| entry.stack_state = StackState::Hold),
             8 => amend(&mut lines[place], |entry| entry.start_deadline = deadline(rng)),
-            4 => lines[place] = Line { due: Due::draw(rng), ..lines[place].clone() }.timed(),
+            4 => lines[place] = SimulatedEntry { due: Due::draw(rng), ..lines[place].clone() }.timed(),
             _ => {
                 let place = rng.usize(..accounts.len());
                 let mut changed = (*accounts[place]).clone();
@@ -569,7 +572,9 @@ fn acts(span: Duration, files: usize, rng: &mut Rng) -> Vec<(Duration, usize, Ac
         && rng.bool()
     {
         let kill = Act::Kill { machine: false, down: short(rng) };
-        acts.push((at + Duration::from_millis(rng.u64(..4000)), 0, kill));
+        // What a reload makes due at once leaves within a millisecond, and is on disk soon after.
+        let within = if rng.bool() { 3000 } else { 4_000_000 };
+        acts.push((at + Duration::from_micros(rng.u64(..within)), 0, kill));
     }
     // Several at once, now and then.
     if acts.len() > 1 && rng.u32(..4) == 0 {

@@ -31,7 +31,7 @@ const JUST: SignedDuration = SignedDuration::from_nanos(1);
 
 /// Instants that the clock has shown: `after` < instant <= `until`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stretch {
+pub(super) struct ShownStretch {
     pub(super) after: Timestamp,
     pub(super) until: Timestamp,
     /// The schedule file that was in force.
@@ -41,7 +41,7 @@ pub(super) struct Stretch {
 
 /// Progress of the daemon by its own word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planned {
+pub(super) struct PlanProgress {
     /// Everything before this instant is planned. `None`: nothing is.
     pub(super) cursor: Option<Timestamp>,
     pub(super) repeat: Option<Repeat>,
@@ -50,26 +50,26 @@ pub(super) struct Planned {
 }
 
 #[derive(Default)]
-pub(super) struct Shown {
-    stretches: Vec<Stretch>,
+pub(super) struct ShownTime {
+    stretches: Vec<ShownStretch>,
     /// The stretch that the clock shows again in each pass but the first.
     repeats: BTreeMap<u32, Repeat>,
     pass: u32,
     /// The stretches, the journal's cursor and its pass when this life began.
-    at_start: (Vec<Stretch>, Option<Timestamp>, u32),
+    at_start: (Vec<ShownStretch>, Option<Timestamp>, u32),
     /// Both clocks when this life looked at them last.
     looked: Option<Now>,
     /// Instants about which a claim may be made or not.
     vague: Vec<(Timestamp, Timestamp)>,
 }
 
-impl Shown {
-    pub(super) fn stretches(&self) -> &[Stretch] {
+impl ShownTime {
+    pub(super) fn stretches(&self) -> &[ShownStretch] {
         &self.stretches
     }
 
     /// The pass of what is scheduled at an instant of a stretch.
-    pub(super) fn pass_of(&self, at: Timestamp, stretch: &Stretch) -> u32 {
+    pub(super) fn pass_of(&self, at: Timestamp, stretch: &ShownStretch) -> u32 {
         let shown_before = self.repeats.get(&stretch.pass).is_some_and(|repeat| at < repeat.until);
         if shown_before { stretch.pass } else { 0 }
     }
@@ -110,7 +110,7 @@ impl Shown {
     }
 
     /// The daemon has looked at its clocks: all that is due up to now comes due, once in each pass.
-    pub(super) fn sees(&mut self, now: Now, file: usize, planned: Planned) -> Result<(), String> {
+    pub(super) fn sees(&mut self, now: Now, file: usize, planned: PlanProgress) -> Result<(), String> {
         let looked = self.looked.replace(now);
         let Some(until) = self.until() else {
             self.pass = planned.repeat.map_or(0, |repeat| repeat.pass);
@@ -145,7 +145,7 @@ impl Shown {
             self.extends(unset.max(until), file);
             self.doubts(unset - AHEAD, skipped_until + AHEAD);
             let after = unset.max(skipped_until - JUST);
-            self.stretches.push(Stretch { after, until: now.wall, file, pass: self.pass });
+            self.stretches.push(ShownStretch { after, until: now.wall, file, pass: self.pass });
             return Ok(());
         }
         self.extends(now.wall, file);
@@ -158,9 +158,9 @@ impl Shown {
             Some(last) if last.file == file && last.pass == pass => last.until = wall,
             Some(last) => {
                 let after = last.until;
-                self.stretches.push(Stretch { after, until: wall, file, pass });
+                self.stretches.push(ShownStretch { after, until: wall, file, pass });
             }
-            None => self.stretches.push(Stretch { after: wall, until: wall, file, pass }),
+            None => self.stretches.push(ShownStretch { after: wall, until: wall, file, pass }),
         }
     }
 
@@ -185,7 +185,7 @@ impl Shown {
         self.pass = repeat.pass;
         self.repeats.insert(repeat.pass, repeat);
         let pass = repeat.pass;
-        self.stretches.push(Stretch { after: now.wall - JUST, until: now.wall, file, pass });
+        self.stretches.push(ShownStretch { after: now.wall - JUST, until: now.wall, file, pass });
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl Shown {
             stretch.pass <= pass && stretch.after < stretch.until
         });
         if self.stretches.last().is_none_or(|last| last.pass != pass) {
-            self.stretches.push(Stretch { after: before, until: before, file, pass });
+            self.stretches.push(ShownStretch { after: before, until: before, file, pass });
         }
     }
 
@@ -230,7 +230,7 @@ impl Shown {
         });
         self.pass = pass;
         if self.stretches.last().is_none_or(|last| last.pass != pass) {
-            self.stretches.push(Stretch { after: before, until: before, file, pass });
+            self.stretches.push(ShownStretch { after: before, until: before, file, pass });
         }
     }
 }

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Spending {
     newest: Option<Newest>,
     /// This life's, and not known to be counted by the newest answer.
-    open: Vec<Open>,
+    open: Vec<OpenRequest>,
     bare: u32,
     /// Time since which a request has been in flight, or admitted.
     in_flight_since: Duration,
@@ -39,7 +39,7 @@ struct Newest {
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenRequest {
     number: usize,
     flight: Option<u64>,
     ended: bool,
@@ -111,7 +111,7 @@ impl Spending {
                 judged = Err(format!("{in_flight} are in flight and nothing was told"));
             }
         }
-        self.open.push(Open { number, flight: None, ended: false, alone });
+        self.open.push(OpenRequest { number, flight: None, ended: false, alone });
         if self.bare >= SILENT { Ok(()) } else { judged }
     }
 

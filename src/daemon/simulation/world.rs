@@ -19,7 +19,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
 
-use super::database::Database;
+use super::database::SimulatedDatabase;
 use super::oracle::Oracle;
 use super::scenario::{Act, People, Scenario};
 use crate::clock::Now;
@@ -52,7 +52,7 @@ const BOOTED: Duration = Duration::from_secs(100);
 /// The process is gone.
 pub(super) struct Crash;
 
-type Step<T = ()> = Result<T, Crash>;
+type StepResult<T = ()> = Result<T, Crash>;
 
 /// An event at an instant that is known beforehand.
 enum Happens {
@@ -76,7 +76,7 @@ enum Happens {
     Silence,
 }
 
-pub(super) struct World<'a> {
+pub(super) struct SimulatedWorld<'a> {
     scenario: &'a Scenario,
     chances: Rng,
     /// Time since the first start. The server's clock goes with it.
@@ -86,7 +86,7 @@ pub(super) struct World<'a> {
     last: u64,
     network: Network,
     /// Rows that any member has committed.
-    database: Database,
+    database: SimulatedDatabase,
     machines: Vec<Machine>,
     /// Copies of the journal, by the act that puts them back.
     copies: BTreeMap<usize, Tables>,
@@ -102,7 +102,7 @@ pub(super) struct World<'a> {
     pub(super) oracle: Oracle<'a>,
 }
 
-impl<'a> World<'a> {
+impl<'a> SimulatedWorld<'a> {
     /// Runs a scenario to its end, and judges it.
     pub(super) fn run(scenario: &'a Scenario, trace: bool) -> Oracle<'a> {
         let mut chances = Rng::with_seed(scenario.seed ^ 0x5eed);
@@ -120,13 +120,13 @@ impl<'a> World<'a> {
                 network.api_mut().has_run(&user, stack.as_str(), people.job.as_str(), known_since);
             }
         }
-        let mut world = World {
+        let mut world = SimulatedWorld {
             scenario,
             time: Duration::ZERO,
             queue: BTreeMap::new(),
             last: 0,
             network,
-            database: Database::new(scenario.clocks.len()),
+            database: SimulatedDatabase::new(scenario.clocks.len()),
             machines: scenario.clocks.iter().map(|&ahead| Machine::new(ahead, scenario.disk)).collect(),
             copies: BTreeMap::new(),
             here: 0,
@@ -248,7 +248,7 @@ impl<'a> World<'a> {
     }
 
     /// Whatever is to be done at this instant, one thing of it.
-    fn step(&mut self) -> Step {
+    fn step(&mut self) -> StepResult {
         self.database.proceed(self.time);
         for machine in 0..self.machines.len() {
             self.here = machine;
@@ -281,7 +281,7 @@ impl<'a> World<'a> {
     }
 
     /// The journal's thread, or the member's, has something to do: one step of it.
-    fn goes_on(&mut self) -> Step<bool> {
+    fn goes_on(&mut self) -> StepResult<bool> {
         let (time, now) = (self.time, self.now());
         let machine = &mut self.machines[self.here];
         let frozen_until = machine.frozen_until;
@@ -308,7 +308,7 @@ impl<'a> World<'a> {
         Ok(false)
     }
 
-    fn happens(&mut self, what: Happens) -> Step {
+    fn happens(&mut self, what: Happens) -> StepResult {
         match what {
             Happens::Start => self.starts(),
             Happens::Beat(life) => {
@@ -364,7 +364,7 @@ impl<'a> World<'a> {
     }
 
     /// Ends the faults: everything has to come to its end.
-    fn all_is_well(&mut self) -> Step {
+    fn all_is_well(&mut self) -> StepResult {
         self.note(|| "ALL IS WELL".to_owned());
         self.calm = true;
         self.database.is_well(self.time);
@@ -388,7 +388,7 @@ impl<'a> World<'a> {
     }
 
     /// Ends the schedule, so that everything comes to its end whatever the quota.
-    fn falls_silent(&mut self) -> Step {
+    fn falls_silent(&mut self) -> StepResult {
         self.file = self.scenario.silent_file;
         for machine in 0..self.machines.len() {
             self.here = machine;
@@ -398,7 +398,7 @@ impl<'a> World<'a> {
     }
 
     /// A place at which the process may die.
-    fn point(&mut self) -> Step {
+    fn point(&mut self) -> StepResult {
         if let Some(one_in) = self.scenario.crash
             && !self.calm
             && self.crashes < self.scenario.crashes

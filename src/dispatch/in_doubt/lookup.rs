@@ -14,7 +14,7 @@ use crate::cloud66::{ActionsListed, JobRecord, Reply};
 use crate::dispatch::admission::Came;
 use crate::dispatch::listing::{ListReading, ListingStep};
 use crate::dispatch::{Dispatch, Effect, Id, InFlight, Request, RequestId};
-use crate::journal::Known;
+use crate::journal::KnownActions;
 use crate::quota::Purpose;
 use crate::schedule::{AccountName, JobUid, StackUid};
 
@@ -254,7 +254,7 @@ impl Dispatch {
         &mut self,
         account: AccountName,
         stack: StackUid,
-        known: Option<Known>,
+        known: Option<KnownActions>,
         now: Now,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();

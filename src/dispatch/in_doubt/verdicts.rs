@@ -13,7 +13,7 @@ use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
 use crate::dispatch::listing::{Ahead, ListReading};
 use crate::dispatch::{Dispatch, Id, InFlight};
-use crate::journal::{ClockOf, Key, Known};
+use crate::journal::{ClockOf, Key, KnownActions};
 use crate::schedule::{AccountName, JobUid, StackUid};
 
 /// An attempt that was given up is remembered for so long: its action may be on a page of a list
@@ -35,7 +35,7 @@ pub(super) struct StackFacts {
     pub(super) since: Mono,
     /// The requests that were in flight then.
     pub(super) in_flight: Vec<Flying>,
-    pub(super) known: Known,
+    pub(super) known: KnownActions,
     /// The records of jobs that were asked for and answered.
     pub(super) records: HashMap<JobUid, JobRecord>,
 }

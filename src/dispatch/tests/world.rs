@@ -259,7 +259,7 @@ impl World {
     }
 
     /// The actions that the journal knows.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn known(&self) -> KnownActions {
         let action = |mv: &Transition| match *mv {
             Transition::Started { action: Started::Followed(id), .. } => Some(id),
             Transition::Started { action: Started::Alone(id), .. } => id,
@@ -268,7 +268,7 @@ impl World {
         let started = self.recorded.iter().filter_map(|(_, mv)| action(mv));
         let actions = started.chain(self.resent.iter().filter_map(|resent| resent.surplus)).collect();
         let jobs = self.known_jobs.clone();
-        Known { actions, jobs, unnamed: self.unnamed.clone() }
+        KnownActions { actions, jobs, unnamed: self.unnamed.clone() }
     }
 
     /// Answers the oldest look: at a stack, or at this job.

@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Row};
 use super::super::progress::Progress;
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, ClockOf, EndedTerm, Identity, JournalError, Key, Known, Origin, Pause, Recovered, Repeat,
+    Claim, ClockOf, EndedTerm, Identity, JournalError, Key, KnownActions, Origin, Pause, Recovered, Repeat,
     Repetition, Resent, ResentWatch, State, TermNumber, Unnamed,
 };
 use super::connection::{Answers, PREPARED_WITHIN, Session, answered, connect, within};
@@ -365,12 +365,12 @@ impl Store for PostgresRows {
         stack: &StackUid,
         since: Timestamp,
         listed: &[ActionId],
-    ) -> Result<Known, JournalError> {
+    ) -> Result<KnownActions, JournalError> {
         let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
         self.attempt(async |client, address, _| {
             let (since, stack) = (since.as_microsecond(), stack.as_str());
             let rows = answered(address, client.query(ACTIONS, &[&since, &stack, &listed])).await?;
-            let mut known = Known::default();
+            let mut known = KnownActions::default();
             for row in &rows {
                 match row.get::<_, Option<i64>>(0) {
                     Some(action) => {

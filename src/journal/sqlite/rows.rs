@@ -14,9 +14,9 @@ use super::super::link::Link;
 use super::super::progress::{Progress, Step};
 use super::super::store::{Store, Write, Written};
 use super::super::{
-    Claim, Claimed, ClockOf, Cursor, Definition, DefinitionChanges, Handover, JournalError, Key, Known,
-    Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, ResentWatch, State, Successor, Transition,
-    Unnamed,
+    Claim, Claimed, ClockOf, Cursor, Definition, DefinitionChanges, Handover, JournalError, Key,
+    KnownActions, Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, ResentWatch, State,
+    Successor, Transition, Unnamed,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -175,14 +175,14 @@ impl Store for SqliteRows {
         stack: &StackUid,
         since: Timestamp,
         listed: &[ActionId],
-    ) -> Result<Known, JournalError> {
+    ) -> Result<KnownActions, JournalError> {
         // Numbers always have a form in JSON. SQLite's are signed.
         let listed: Vec<i64> = listed.iter().map(|id| id.cast_signed()).collect();
         let listed = serde_json::to_string(&listed).unwrap_or_default();
         let read = || {
             let mut statement = self.db.prepare_cached(ACTIONS)?;
             let mut rows = statement.query(params![since.as_microsecond(), stack.as_str(), listed])?;
-            let mut known = Known::default();
+            let mut known = KnownActions::default();
             while let Some(row) = rows.next()? {
                 match action_id(row, 0)? {
                     Some(action) => {

@@ -15,18 +15,18 @@ const FILE: &str = "accounts: { main: { token: { env: T } } }\n\
       b: { stack: s, job: b, cron: '@daily' }\n  \
       pinged: { stack: s, job: c, cron: '@daily', notify: [], ping: https://h/p }\n";
 
-struct World {
+struct OutboxWorld {
     outbox: Outbox,
     entries: ByName,
     now: Mono,
     events: Vec<Event>,
 }
 
-impl World {
-    fn new() -> World {
+impl OutboxWorld {
+    fn new() -> OutboxWorld {
         let schedule = crate::schedule::parse("test.yaml", FILE).expect("a valid file").schedule;
         let now = Duration::from_secs(1000);
-        World { outbox: Outbox::default(), entries: schedule.by_name(), now, events: Vec::new() }
+        OutboxWorld { outbox: Outbox::default(), entries: schedule.by_name(), now, events: Vec::new() }
     }
 
     fn entry(&self, name: &str) -> std::sync::Arc<Entry> {
@@ -105,7 +105,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn each_receiver_is_told_of_what_it_asks_for_and_of_the_recovery_from_it() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Bad(Trigger::Missed));
     world.happens("b", What::Bad(Trigger::Failed));
     world.happens("a", What::Started);
@@ -131,7 +131,7 @@ fn each_receiver_is_told_of_what_it_asks_for_and_of_the_recovery_from_it() {
 
 #[test]
 fn what_comes_in_a_short_time_is_one_message_and_the_next_one_waits() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     for _ in 0..1000 {
         world.happens("a", What::Bad(Trigger::Missed));
     }
@@ -152,7 +152,7 @@ fn what_comes_in_a_short_time_is_one_message_and_the_next_one_waits() {
 
 #[test]
 fn what_fails_is_tried_again_with_longer_waits_and_given_up_at_last() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Bad(Trigger::Missed));
     world.pass(2);
     let mut waits = Vec::new();
@@ -179,7 +179,7 @@ fn what_fails_is_tried_again_with_longer_waits_and_given_up_at_last() {
 
 #[test]
 fn a_receiver_that_asks_for_a_pause_gets_it() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Bad(Trigger::Missed));
     world.pass(2);
     world.posted();
@@ -193,7 +193,7 @@ fn a_receiver_that_asks_for_a_pause_gets_it() {
 
 #[test]
 fn pings_go_in_order_and_of_many_that_wait_the_oldest_are_dropped() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("pinged", What::Started);
     assert_eq!(world.posted(), pairs(&[("ping of pinged", "Started")]), "at once");
     for _ in 0..PINGS {
@@ -214,7 +214,7 @@ fn pings_go_in_order_and_of_many_that_wait_the_oldest_are_dropped() {
 
 #[test]
 fn many_pings_are_in_flight_together_but_not_all() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     let mut file = FILE.to_owned();
     for number in 0..100 {
         file += &format!(
@@ -243,7 +243,7 @@ fn many_pings_are_in_flight_together_but_not_all() {
 
 #[test]
 fn at_the_end_what_is_left_is_sent_once() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Bad(Trigger::Missed));
     world.outbox.close();
     assert_eq!(world.posted().len(), 1, "nothing is waited for");
@@ -251,7 +251,7 @@ fn at_the_end_what_is_left_is_sent_once() {
     world.answers(&receiver("all"), failure(Again::Perhaps(None)));
     assert!(world.outbox.is_done(), "and not tried again");
     assert_eq!(world.told(), ["notify.failed"]);
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Bad(Trigger::Missed));
     world.outbox.close();
     world.posted();
@@ -260,7 +260,7 @@ fn at_the_end_what_is_left_is_sent_once() {
 
 #[test]
 fn a_slow_run_is_told_and_makes_no_end_good_or_bad() {
-    let mut world = World::new();
+    let mut world = OutboxWorld::new();
     world.happens("a", What::Odd(Trigger::Slow));
     world.happens("pinged", What::Odd(Trigger::Quick));
     world.happens("a", What::Good);

@@ -38,14 +38,14 @@ pub struct NamedCalendar {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Covered {
     /// Days, and events with a time of day.
-    Listed(Listed),
+    Listed(ListedSpans),
     /// A window that opens again and again.
     Window(Window),
 }
 
 /// Spans of time, each with its end excluded.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Listed {
+pub struct ListedSpans {
     /// Spans on the clocks of the entry's zone: whole days, above all. They are sorted, and none
     /// touches another.
     pub local: Box<[(DateTime, DateTime)]>,
@@ -97,8 +97,8 @@ impl Spans {
     }
 
     /// Sorts them, and joins those that touch.
-    pub fn listed(self) -> Listed {
-        Listed { local: joined(self.local), instants: joined(self.instants) }
+    pub fn listed(self) -> ListedSpans {
+        ListedSpans { local: joined(self.local), instants: joined(self.instants) }
     }
 }
 
@@ -133,7 +133,7 @@ const MOST_PROBLEMS: usize = 100;
 
 /// Reads the text of a calendar file: an iCalendar file where it is one, else a date or a range a
 /// line.
-pub(super) fn read(text: &str, kind: FileKind) -> Result<Listed, Vec<FileProblem>> {
+pub(super) fn read(text: &str, kind: FileKind) -> Result<ListedSpans, Vec<FileProblem>> {
     let read = match kind {
         FileKind::Events => events::read(text),
         FileKind::List => list::read(text),

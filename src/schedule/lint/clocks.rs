@@ -8,7 +8,7 @@ use super::super::Schedule;
 use super::super::cron::{Calendar, Rule};
 use super::super::diagnostic::Code;
 use super::{Findings, WarningText, Zones, expressions};
-use crate::timetable::{Transition, transitions, zone_name};
+use crate::timetable::{ZoneTransition, transitions, zone_name};
 
 pub(super) fn check(
     schedule: &Schedule,
@@ -17,7 +17,7 @@ pub(super) fn check(
     until: Timestamp,
     findings: &mut Findings<'_>,
 ) {
-    let transitions: Vec<Vec<Transition>> =
+    let transitions: Vec<Vec<ZoneTransition>> =
         zones.all.iter().map(|zone| transitions(zone, now, until)).collect();
     for written in expressions(schedule) {
         let Rule::Calendar(calendar) = written.expression.rule() else {
@@ -47,7 +47,7 @@ enum Hit {
     WholeDay,
 }
 
-fn hit(calendar: &Calendar, transition: &Transition) -> Option<Hit> {
+fn hit(calendar: &Calendar, transition: &ZoneTransition) -> Option<Hit> {
     let (first, after) = transition.affected();
     // Most expressions are ruled out by a glance at their hours.
     let hours = first.hour()..=after.hour();
@@ -68,7 +68,7 @@ fn hit(calendar: &Calendar, transition: &Transition) -> Option<Hit> {
     (!before && !later).then_some(Hit::WholeDay)
 }
 
-fn told(zone: &TimeZone, transition: &Transition, hit: Hit) -> WarningText {
+fn told(zone: &TimeZone, transition: &ZoneTransition, hit: Hit) -> WarningText {
     let (first, after) = transition.affected();
     let zone = zone_name(zone, transition.at);
     let clock = |civil: DateTime| civil.strftime("%H:%M").to_string();

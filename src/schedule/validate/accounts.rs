@@ -12,7 +12,7 @@ use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{AccountKey, QuotaKey, TokenKey};
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{MappingKey, Word};
 use super::super::{Account, AccountName, ArgsIn, QuotaSettings, Reserve, Shard, ShardName, TokenSource};
 use super::values::ExpectedValue;
@@ -139,7 +139,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn timeout(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+    fn timeout(&mut self, node: &TreeNode<'s>) -> Result<Duration, Reported> {
         let timeout = self.span_of_time(node)?;
         if timeout > LONGEST_TIMEOUT {
             let message = "a request that may take longer than 5 minutes".into();
@@ -149,7 +149,7 @@ impl<'s> Validator<'s, '_> {
         Ok(timeout)
     }
 
-    fn organization(&mut self, node: &Node<'s>) -> Result<u64, Reported> {
+    fn organization(&mut self, node: &TreeNode<'s>) -> Result<u64, Reported> {
         let text = self.scalar(node, ExpectedValue("the number of an organisation"))?;
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
         text.parse().ok().filter(|number| digits && *number > 0).ok_or_else(|| {
@@ -159,7 +159,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn shard(&mut self, node: &Node<'s>) -> Result<ShardName, Reported> {
+    fn shard(&mut self, node: &TreeNode<'s>) -> Result<ShardName, Reported> {
         let text = self.scalar(node, ExpectedValue("the name of a shard"))?;
         ShardName::new(text).map_err(|error| {
             let help = "write a name such as `east`; accounts of one name are led together";
@@ -167,7 +167,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn url(&mut self, node: &Node<'s>) -> Result<Url, Reported> {
+    fn url(&mut self, node: &TreeNode<'s>) -> Result<Url, Reported> {
         let text = self.scalar(node, ExpectedValue("an address"))?;
         let help = format!("write it as in `{DEFAULT_URL}`");
         let mut url = match Url::parse(text) {
@@ -207,7 +207,7 @@ impl<'s> Validator<'s, '_> {
         url.scheme() == "http" && !loopback
     }
 
-    fn warn_of_plain_http(&mut self, node: &Node<'s>, url: &Url) {
+    fn warn_of_plain_http(&mut self, node: &TreeNode<'s>, url: &Url) {
         if self.is_exposed(url) {
             self.report.warning(Problem {
                 code: Code::PlainHttp,
@@ -219,7 +219,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn token(&mut self, node: &Node<'s>) -> Result<TokenSource, Reported> {
+    fn token(&mut self, node: &TreeNode<'s>) -> Result<TokenSource, Reported> {
         let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
         if let NodeKind::Text(_) | NodeKind::Number | NodeKind::Bool(_) = node.kind {
             // The text is the token itself, most likely.
@@ -232,7 +232,12 @@ impl<'s> Validator<'s, '_> {
 
     /// Reads the place in which a secret is kept, one of three. `what` names the secret in a
     /// message.
-    pub(super) fn kept(&mut self, node: &Node<'s>, what: &str, help: &str) -> Result<TokenSource, Reported> {
+    pub(super) fn kept(
+        &mut self,
+        node: &TreeNode<'s>,
+        what: &str,
+        help: &str,
+    ) -> Result<TokenSource, Reported> {
         let fields = self.fields::<TokenKey>(node, what)?;
         let mut places = Vec::new();
         for (_, key) in TokenKey::ALL {
@@ -252,7 +257,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn token_place(&mut self, key: TokenKey, node: &Node<'s>) -> Result<TokenSource, Reported> {
+    fn token_place(&mut self, key: TokenKey, node: &TreeNode<'s>) -> Result<TokenSource, Reported> {
         let text = self.scalar(node, ExpectedValue("a name"))?;
         let has = |refused: &[char]| text.contains(|c: char| c.is_control() || refused.contains(&c));
         let (sound, what, help) = match key {
@@ -281,7 +286,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn quota(&mut self, node: &Node<'s>) -> Result<QuotaSettings, Reported> {
+    fn quota(&mut self, node: &TreeNode<'s>) -> Result<QuotaSettings, Reported> {
         let fields = self.fields::<QuotaKey>(node, QuotaKey::OF)?;
         let limit = self.value(fields.slot(QuotaKey::Limit), Self::limit);
         let window = self.value(fields.slot(QuotaKey::Window), Self::span_of_time);
@@ -316,7 +321,7 @@ impl<'s> Validator<'s, '_> {
         Ok(quota)
     }
 
-    fn limit(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
+    fn limit(&mut self, node: &TreeNode<'s>) -> Result<u32, Reported> {
         let help = "write the number of requests in a window, such as `3600`";
         if !matches!(node.kind, NodeKind::Number) {
             return Err(self.unwanted(node, ExpectedValue("a number"), help));
@@ -331,7 +336,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn reserve(&mut self, node: &Node<'s>) -> Result<Reserve, Reported> {
+    fn reserve(&mut self, node: &TreeNode<'s>) -> Result<Reserve, Reported> {
         let text = self.scalar(node, ExpectedValue("a number or a percentage"))?;
         let reserve = match (text.strip_suffix('%'), &node.kind) {
             (Some(share), _) => percent(share.trim_end()).map(Reserve::Percent),

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::super::calendars::{self, FileKind, Listed, Spans};
+use super::super::calendars::{self, FileKind, ListedSpans, Spans};
 use super::super::content::Unreadable;
 use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::CalendarKey;
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{MappingKey, Word, nearest};
 use super::super::{CalendarName, Covered, Entry, NamedCalendar, NotOn, Window, source};
 use super::values::ExpectedValue;
@@ -175,10 +175,10 @@ impl<'s> Validator<'s, '_> {
         Ok(Window { opens: opens?, lasts: lasts?, timezone: zone? })
     }
 
-    fn days(&mut self, node: &Node<'s>) -> Result<Listed, Reported> {
+    fn days(&mut self, node: &TreeNode<'s>) -> Result<ListedSpans, Reported> {
         let mut spans = Spans::default();
         let mut wrong = None;
-        let mut add = |this: &mut Self, item: &Node<'s>| match this.range(item) {
+        let mut add = |this: &mut Self, item: &TreeNode<'s>| match this.range(item) {
             Ok((first, last)) => spans.add_days(first, last),
             Err(reported) => wrong = Some(reported),
         };
@@ -193,14 +193,14 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn range(&mut self, node: &Node<'s>) -> Result<(Date, Date), Reported> {
+    fn range(&mut self, node: &TreeNode<'s>) -> Result<(Date, Date), Reported> {
         let words = self.scalar(node, ExpectedValue("a date, or a range of dates"))?;
         calendars::dates(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDate, error.to_string(), error.help())
         })
     }
 
-    fn date(&mut self, node: &Node<'s>) -> Result<Date, Reported> {
+    fn date(&mut self, node: &TreeNode<'s>) -> Result<Date, Reported> {
         match self.range(node)? {
             (first, last) if first == last => Ok(first),
             (_, last) => {
@@ -211,7 +211,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The days and times of a file. What is wrong in the file is told at its place in the file.
-    fn calendar_file(&mut self, node: &Node<'s>) -> Result<Listed, Reported> {
+    fn calendar_file(&mut self, node: &TreeNode<'s>) -> Result<ListedSpans, Reported> {
         let name = self.scalar(node, ExpectedValue("the path of a file"))?;
         if name.is_empty() || name.contains(char::is_control) {
             let message = "this is not a path".into();
@@ -258,7 +258,7 @@ impl<'s> Validator<'s, '_> {
     /// The calendars that an entry names: one, or a list. An empty list is none.
     pub(super) fn named_calendars(
         &mut self,
-        node: &Node<'s>,
+        node: &TreeNode<'s>,
         calendars: &Calendars,
     ) -> Result<NotOn, Reported> {
         let named = match &node.kind {
@@ -279,7 +279,7 @@ impl<'s> Validator<'s, '_> {
 
     fn named_calendar(
         &mut self,
-        node: &Node<'s>,
+        node: &TreeNode<'s>,
         calendars: &Calendars,
     ) -> Result<Arc<NamedCalendar>, Reported> {
         let name = self.scalar(node, ExpectedValue("the name of a calendar, or a list of names"))?;

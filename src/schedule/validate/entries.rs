@@ -12,7 +12,7 @@ use super::super::diagnostic::Code;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{EntryKey, ExpectKey};
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{MappingKey, Word, nearest};
 use super::super::{
     Account, CatchUp, CronError, Entry, EntryName, Expectation, Expression, JobUid, NameError, NotOn, Notify,
@@ -384,7 +384,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// Reads the run time of an action when all is well.
-    fn expectation(&mut self, node: &Node<'s>) -> Result<Expectation, Reported> {
+    fn expectation(&mut self, node: &TreeNode<'s>) -> Result<Expectation, Reported> {
         const HELP: &str = "write `expect: { at_least: 10s, within: 30m }`, or one of the two";
         let fields = self.fields::<ExpectKey>(node, ExpectKey::OF)?;
         let mut read = |key| match self.value(fields.slot(key), Self::span_of_time) {
@@ -435,7 +435,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A uid as the text it is, whatever it looks like.
-    fn uid<T>(&mut self, node: &Node<'s>, new: fn(&str) -> Result<T, NameError>) -> Result<T, Reported> {
+    fn uid<T>(&mut self, node: &TreeNode<'s>, new: fn(&str) -> Result<T, NameError>) -> Result<T, Reported> {
         let text = self.scalar(node, ExpectedValue("a uid"))?;
         new(text).map_err(|error| {
             let help = "write the uid as Cloud 66 shows it, such as `5999b763474b0eafa5fafb64bff0ba80`";
@@ -444,7 +444,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The expressions of an entry. Their places are kept, in the order of the file.
-    fn expressions(&mut self, node: &Node<'s>) -> Result<Arc<[Expression]>, Reported> {
+    fn expressions(&mut self, node: &TreeNode<'s>) -> Result<Arc<[Expression]>, Reported> {
         if matches!(node.kind, NodeKind::List(_)) {
             return self.each_expression(node, Self::expression_of_entry).map(Arc::from);
         }
@@ -455,14 +455,14 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The expressions at which the window of a calendar opens.
-    pub(super) fn window_opens(&mut self, node: &Node<'s>) -> Result<Box<[Expression]>, Reported> {
+    pub(super) fn window_opens(&mut self, node: &TreeNode<'s>) -> Result<Box<[Expression]>, Reported> {
         self.each_expression(node, Self::expression)
     }
 
     fn each_expression(
         &mut self,
-        node: &Node<'s>,
-        read: fn(&mut Self, &Node<'s>) -> Result<Expression, Reported>,
+        node: &TreeNode<'s>,
+        read: fn(&mut Self, &TreeNode<'s>) -> Result<Expression, Reported>,
     ) -> Result<Box<[Expression]>, Reported> {
         let NodeKind::List(items) = &node.kind else {
             return read(self, node).map(|expression| [expression].into());
@@ -476,16 +476,16 @@ impl<'s> Validator<'s, '_> {
         read.into_iter().collect()
     }
 
-    fn expression(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
+    fn expression(&mut self, node: &TreeNode<'s>) -> Result<Expression, Reported> {
         let text = self.scalar(node, ExpectedValue("a cron expression"))?;
         Expression::parse(text).map_err(|error| self.bad_expression(node, error))
     }
 
-    fn bad_expression(&mut self, node: &Node<'s>, error: CronError) -> Reported {
+    fn bad_expression(&mut self, node: &TreeNode<'s>, error: CronError) -> Reported {
         self.error_in(node, Some(error.span), Code::BadCron, error.message, error.help)
     }
 
-    fn expression_of_entry(&mut self, node: &Node<'s>) -> Result<Expression, Reported> {
+    fn expression_of_entry(&mut self, node: &TreeNode<'s>) -> Result<Expression, Reported> {
         let expression = self.expression(node)?;
         self.places.expression(node, self.source);
         Ok(expression)
@@ -522,7 +522,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn text(&mut self, node: &Node<'s>, key: EntryKey) -> Result<String, Reported> {
+    fn text(&mut self, node: &TreeNode<'s>, key: EntryKey) -> Result<String, Reported> {
         let words = node.scalar(self.source).unwrap_or_default();
         let help = match &node.kind {
             NodeKind::Text(text) => return Ok(text.to_string()),
@@ -559,7 +559,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The account that a value names.
-    fn named(&mut self, node: &Node<'s>, accounts: &KnownAccounts) -> Result<Arc<Account>, Reported> {
+    fn named(&mut self, node: &TreeNode<'s>, accounts: &KnownAccounts) -> Result<Arc<Account>, Reported> {
         let name = self.scalar(node, ExpectedValue("the name of an account"))?;
         if let Some(reported) = accounts.unknown {
             return Err(reported);

@@ -11,7 +11,7 @@ use super::super::links::LONGEST;
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::{AfterKey, BackoffKey, RetryKey};
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{MappingKey, nearest};
 use super::super::{After, Backoff, End, Entry, EntryName, Overlap, RetryPolicy};
 use super::values::ExpectedValue;
@@ -24,7 +24,7 @@ const RETRY_HELP: &str = "write it as `retry: { times: 2, after: 10m }`";
 
 impl<'s> Validator<'s, '_> {
     /// `None` where `times` is 0, which switches off what the defaults have.
-    pub(super) fn retry(&mut self, node: &Node<'s>) -> Result<Option<Arc<RetryPolicy>>, Reported> {
+    pub(super) fn retry(&mut self, node: &TreeNode<'s>) -> Result<Option<Arc<RetryPolicy>>, Reported> {
         let fields = self.fields::<RetryKey>(node, RetryKey::OF)?;
         let times = self.value(fields.slot(RetryKey::Times), Self::times);
         let after = self.value(fields.slot(RetryKey::After), Self::backoff);
@@ -38,11 +38,11 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn lacks(&mut self, node: &Node<'s>, message: &str) -> Reported {
+    fn lacks(&mut self, node: &TreeNode<'s>, message: &str) -> Reported {
         self.error_in(node, None, Code::MissingKey, message.into(), RETRY_HELP)
     }
 
-    fn times(&mut self, node: &Node<'s>) -> Result<u32, Reported> {
+    fn times(&mut self, node: &TreeNode<'s>) -> Result<u32, Reported> {
         let help = "write how often it is run again at most, such as `2`";
         if !matches!(node.kind, NodeKind::Number) {
             return Err(self.unwanted(node, ExpectedValue("a number"), help));
@@ -55,7 +55,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A duration, or one that grows.
-    fn backoff(&mut self, node: &Node<'s>) -> Result<Backoff, Reported> {
+    fn backoff(&mut self, node: &TreeNode<'s>) -> Result<Backoff, Reported> {
         if !matches!(node.kind, NodeKind::Map(_)) {
             return Ok(Backoff { first: self.wait(node)?, factor: 1.0, most: None });
         }
@@ -79,7 +79,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn wait(&mut self, node: &Node<'s>) -> Result<std::time::Duration, Reported> {
+    fn wait(&mut self, node: &TreeNode<'s>) -> Result<std::time::Duration, Reported> {
         let wait = self.span_of_time(node)?;
         if wait > LONGEST {
             let message = "a wait of more than 30 days".into();
@@ -88,7 +88,7 @@ impl<'s> Validator<'s, '_> {
         Ok(wait)
     }
 
-    fn factor(&mut self, node: &Node<'s>) -> Result<f64, Reported> {
+    fn factor(&mut self, node: &TreeNode<'s>) -> Result<f64, Reported> {
         let text = self.scalar(node, ExpectedValue("a number"))?;
         let factor = text.parse().ok().filter(|factor: &f64| (1.0..=MOST_FACTOR).contains(factor));
         factor.ok_or_else(|| {
@@ -98,7 +98,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// The name of an entry, or a name and which of its ends.
-    pub(super) fn after(&mut self, node: &Node<'s>) -> Result<After, Reported> {
+    pub(super) fn after(&mut self, node: &TreeNode<'s>) -> Result<After, Reported> {
         if !matches!(node.kind, NodeKind::Map(_)) {
             return Ok(After { entry: self.upstream(node)?, on: End::default() });
         }
@@ -115,7 +115,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn upstream(&mut self, node: &Node<'s>) -> Result<EntryName, Reported> {
+    fn upstream(&mut self, node: &TreeNode<'s>) -> Result<EntryName, Reported> {
         let name = self.scalar(node, ExpectedValue("the name of an entry"))?;
         EntryName::new(name).map_err(|error| {
             let help = "write the name of an entry of this file";

@@ -30,7 +30,7 @@ use super::place::shown;
 use super::report::{Problem, ProblemReport, Reported};
 use super::shape::{FileKey, MOST_KEYS};
 use super::sources::Sources;
-use super::tree::{self, Node, NodeKind};
+use super::tree::{self, NodeKind, TreeNode};
 use super::words::{MappingKey, nearest};
 
 /// Keys at the top level that begin so are a place for anchors, and mean nothing.
@@ -38,7 +38,7 @@ const EXTENSION: &str = "x-";
 
 /// The tree of one file of the schedule.
 pub(super) struct Root<'s> {
-    pub node: Node<'s>,
+    pub node: TreeNode<'s>,
     /// The positions of the file's text.
     pub part: Range<usize>,
 }
@@ -76,7 +76,7 @@ struct Validator<'s, 'r> {
 }
 
 /// A key and its value.
-type Pair<'n, 's> = &'n (tree::Key<'s>, Node<'s>);
+type Pair<'n, 's> = &'n (tree::TreeKey<'s>, TreeNode<'s>);
 
 /// The outcome of reading a key of a mapping.
 #[derive(Clone, Copy)]
@@ -159,7 +159,7 @@ impl<'s> Validator<'s, '_> {
     /// it is in a message.
     fn fields<'n, K: MappingKey>(
         &mut self,
-        node: &'n Node<'s>,
+        node: &'n TreeNode<'s>,
         what: &str,
     ) -> Result<Fields<'n, 's, K>, Reported> {
         let mut fields = Fields::none();
@@ -186,9 +186,9 @@ impl<'s> Validator<'s, '_> {
     /// A mapping's keys and values. `what` is what it is in a message.
     fn pairs<'n>(
         &mut self,
-        node: &'n Node<'s>,
+        node: &'n TreeNode<'s>,
         what: &str,
-    ) -> Result<&'n [(tree::Key<'s>, Node<'s>)], Reported> {
+    ) -> Result<&'n [(tree::TreeKey<'s>, TreeNode<'s>)], Reported> {
         match &node.kind {
             NodeKind::Map(pairs) => Ok(pairs),
             NodeKind::Null => Ok(&[]),
@@ -270,7 +270,7 @@ impl<'s> Validator<'s, '_> {
     fn value<'n, T>(
         &mut self,
         slot: Slot<'n, 's>,
-        read: impl FnOnce(&mut Self, &'n Node<'s>) -> Result<T, Reported>,
+        read: impl FnOnce(&mut Self, &'n TreeNode<'s>) -> Result<T, Reported>,
     ) -> Read<T> {
         let pair = match slot {
             Slot::Absent => return Read::Absent,
@@ -307,7 +307,7 @@ impl<'s> Validator<'s, '_> {
     /// An error in a value, or in a part of a scalar. An alias is named beside.
     fn error_in(
         &mut self,
-        node: &Node<'s>,
+        node: &TreeNode<'s>,
         part: Option<Range<usize>>,
         code: Code,
         message: String,
@@ -324,12 +324,12 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A value of another type.
-    fn wrong(&mut self, node: &Node<'s>, message: String, help: impl Into<String>) -> Reported {
+    fn wrong(&mut self, node: &TreeNode<'s>, message: String, help: impl Into<String>) -> Reported {
         self.error_in(node, None, Code::WrongType, message, help)
     }
 
     /// A value that should have been something else.
-    fn unwanted(&mut self, node: &Node<'s>, wanted: ExpectedValue, help: impl Into<String>) -> Reported {
+    fn unwanted(&mut self, node: &TreeNode<'s>, wanted: ExpectedValue, help: impl Into<String>) -> Reported {
         let message = format!("expected {}, found {}", wanted.0, node.described());
         self.wrong(node, message, help)
     }

@@ -10,7 +10,7 @@ use super::super::notify::{Address, Format, Receiver, SecretUrl, Trigger};
 use super::super::place::shown;
 use super::super::report::{Problem, Reported};
 use super::super::shape::ReceiverKey;
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{MappingKey, Word, nearest};
 use super::super::{Entry, ReceiverName};
 use super::values::ExpectedValue;
@@ -127,7 +127,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    fn triggers(&mut self, node: &Node<'s>) -> Result<Vec<Trigger>, Reported> {
+    fn triggers(&mut self, node: &TreeNode<'s>) -> Result<Vec<Trigger>, Reported> {
         let mut triggers = match &node.kind {
             NodeKind::List(items) => {
                 // Every item is read before the first failure counts, so that all faults are
@@ -156,7 +156,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// An address, or where it is kept. What is wrong with it is told without repeating it.
-    pub(super) fn address(&mut self, node: &Node<'s>) -> Result<Address, Reported> {
+    pub(super) fn address(&mut self, node: &TreeNode<'s>) -> Result<Address, Reported> {
         match &node.kind {
             NodeKind::Map(_) => {
                 let help = "name one place: `{ credential: NAME }`, `{ env: NAME }` or `{ file: PATH }`";
@@ -182,7 +182,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    fn warn_of_plain_address(&mut self, node: &Node<'s>, url: &SecretUrl) {
+    fn warn_of_plain_address(&mut self, node: &TreeNode<'s>, url: &SecretUrl) {
         if self.is_exposed(url.expose()) {
             self.report.warning(Problem {
                 code: Code::PlainHttp,
@@ -197,7 +197,7 @@ impl<'s> Validator<'s, '_> {
     /// The receivers that an entry names: one, or a list. An empty list is nobody.
     pub(super) fn named_receivers(
         &mut self,
-        node: &Node<'s>,
+        node: &TreeNode<'s>,
         receivers: &Receivers,
     ) -> Result<Vec<Arc<Receiver>>, Reported> {
         let named = match &node.kind {
@@ -216,7 +216,11 @@ impl<'s> Validator<'s, '_> {
         Ok(once)
     }
 
-    fn named_receiver(&mut self, node: &Node<'s>, receivers: &Receivers) -> Result<Arc<Receiver>, Reported> {
+    fn named_receiver(
+        &mut self,
+        node: &TreeNode<'s>,
+        receivers: &Receivers,
+    ) -> Result<Arc<Receiver>, Reported> {
         let name = self.scalar(node, ExpectedValue("the name of a receiver, or a list of names"))?;
         if let Some(reported) = receivers.unknown {
             return Err(reported);

@@ -8,7 +8,7 @@ use super::super::diagnostic::Code;
 use super::super::duration;
 use super::super::place::shown;
 use super::super::report::Reported;
-use super::super::tree::{Node, NodeKind};
+use super::super::tree::{NodeKind, TreeNode};
 use super::super::words::{Word, nearest};
 use super::{Validator, zones};
 
@@ -19,7 +19,7 @@ impl<'s> Validator<'s, '_> {
     /// The words of a scalar, whatever they look like.
     pub(super) fn scalar<'n>(
         &mut self,
-        node: &'n Node<'s>,
+        node: &'n TreeNode<'s>,
         wanted: ExpectedValue,
     ) -> Result<&'n str, Reported> {
         match node.scalar(self.source) {
@@ -28,7 +28,7 @@ impl<'s> Validator<'s, '_> {
         }
     }
 
-    pub(super) fn flag(&mut self, node: &Node<'s>) -> Result<bool, Reported> {
+    pub(super) fn flag(&mut self, node: &TreeNode<'s>) -> Result<bool, Reported> {
         let help = match &node.kind {
             NodeKind::Bool(value) => return Ok(*value),
             NodeKind::Text(text) if text == "true" || text == "false" => {
@@ -45,7 +45,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// One of a few words.
-    pub(super) fn word<W: Word>(&mut self, node: &Node<'s>) -> Result<W, Reported> {
+    pub(super) fn word<W: Word>(&mut self, node: &TreeNode<'s>) -> Result<W, Reported> {
         let word = self.scalar(node, ExpectedValue("one of a few words"))?;
         W::of(word).ok_or_else(|| {
             let (message, mut help) = (
@@ -59,7 +59,7 @@ impl<'s> Validator<'s, '_> {
         })
     }
 
-    pub(super) fn duration(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+    pub(super) fn duration(&mut self, node: &TreeNode<'s>) -> Result<Duration, Reported> {
         let words = self.scalar(node, ExpectedValue("a duration"))?;
         duration::parse(words).map_err(|error| {
             self.error_in(node, error.span(), Code::BadDuration, error.to_string(), error.help())
@@ -67,7 +67,7 @@ impl<'s> Validator<'s, '_> {
     }
 
     /// A duration that is not zero.
-    pub(super) fn span_of_time(&mut self, node: &Node<'s>) -> Result<Duration, Reported> {
+    pub(super) fn span_of_time(&mut self, node: &TreeNode<'s>) -> Result<Duration, Reported> {
         let duration = self.duration(node)?;
         if duration.is_zero() {
             let message = "a duration of zero leaves no time for anything".into();
@@ -76,7 +76,7 @@ impl<'s> Validator<'s, '_> {
         Ok(duration)
     }
 
-    pub(super) fn timezone(&mut self, node: &Node<'s>) -> Result<TimeZone, Reported> {
+    pub(super) fn timezone(&mut self, node: &TreeNode<'s>) -> Result<TimeZone, Reported> {
         let name = self.scalar(node, ExpectedValue("the name of a time zone"))?;
         if !self.zones.contains_key(name) {
             self.zones.insert(name.into(), zones::look_up(name));

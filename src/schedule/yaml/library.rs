@@ -3,7 +3,7 @@
 use serde_yaml::options::NonFiniteFloatPolicy;
 use serde_yaml::{Budget, DuplicateKeyPolicy, Error, Options};
 
-use super::super::tree::Node;
+use super::super::tree::TreeNode;
 
 /// Keys, values, lists and mappings in a file. A million entries have ten million; a file made of
 /// brackets alone has more, and would take gigabytes.
@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Reads a text. Aliases and `<<` are resolved. `above` is the number of lists and mappings that
 /// the text is in already: 0 for a whole file.
-pub(super) fn read(text: &str, above: usize) -> Result<Node<'_>, Error> {
+pub(super) fn read(text: &str, above: usize) -> Result<TreeNode<'_>, Error> {
     serde_yaml::from_str_with_options(text, options(above))
 }
 

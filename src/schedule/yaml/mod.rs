@@ -19,10 +19,10 @@ use std::ops::Range;
 
 use serde_yaml::Error;
 
-use super::tree::Node;
+use super::tree::TreeNode;
 
 /// Reads a part of a text. Aliases and `<<` are resolved. Places are those in the whole text.
-pub(super) fn parse(whole: &str, part: Range<usize>) -> Result<Node<'_>, Error> {
+pub(super) fn parse(whole: &str, part: Range<usize>) -> Result<TreeNode<'_>, Error> {
     let by = u32::try_from(part.start).unwrap_or(u32::MAX);
     let text = whole.get(part).unwrap_or_default();
     let mut root = match plain::read(text) {

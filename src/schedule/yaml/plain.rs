@@ -25,7 +25,7 @@
 
 use std::borrow::Cow;
 
-use super::super::tree::{Key, Node, NodeKind, Span};
+use super::super::tree::{NodeKind, Span, TreeKey, TreeNode};
 use super::library;
 
 /// Lists and mappings within each other that are read here: far fewer than the library admits.
@@ -39,7 +39,7 @@ const BLOCKS: usize = 2;
 const MAX_KEY: usize = 256;
 
 /// The tree of a text. `None`: the library has to read it.
-pub(super) fn read(text: &str) -> Option<Node<'_>> {
+pub(super) fn read(text: &str) -> Option<TreeNode<'_>> {
     if !text.bytes().all(|byte| matches!(byte, b'\n' | b' '..=b'~')) && !text.chars().all(is_plain) {
         return None;
     }
@@ -146,14 +146,14 @@ impl<'s> Reader<'s> {
         Some(())
     }
 
-    fn node(&mut self, start: usize, end: usize, kind: NodeKind<'s>) -> Node<'s> {
+    fn node(&mut self, start: usize, end: usize, kind: NodeKind<'s>) -> TreeNode<'s> {
         self.nodes += 1;
         let at = Span::new(start, end);
-        Node { at, used: at, kind }
+        TreeNode { at, used: at, kind }
     }
 
     /// A mapping whose keys are indented by so many blanks. `depth` is 1 for that of the file.
-    fn map(&mut self, indent: usize, depth: usize) -> Option<Node<'s>> {
+    fn map(&mut self, indent: usize, depth: usize) -> Option<TreeNode<'s>> {
         let start = self.at;
         let mut pairs = Vec::new();
         loop {
@@ -174,7 +174,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A key on a line of its own and its value, up to the next line that is indented no deeper.
-    fn pair(&mut self, indent: usize, depth: usize) -> Option<(Key<'s>, Node<'s>)> {
+    fn pair(&mut self, indent: usize, depth: usize) -> Option<(TreeKey<'s>, TreeNode<'s>)> {
         let key = self.key()?;
         self.skip_blanks();
         let value = match self.byte() {
@@ -199,7 +199,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A key up to the blank or the line break behind its colon.
-    fn key(&mut self) -> Option<Key<'s>> {
+    fn key(&mut self) -> Option<TreeKey<'s>> {
         let bytes = self.text.as_bytes();
         let quote = self.byte().filter(|byte| matches!(byte, b'"' | b'\''));
         let start = self.at + usize::from(quote.is_some());
@@ -222,12 +222,12 @@ impl<'s> Reader<'s> {
         }
         self.at = colon + 1;
         self.nodes += 1;
-        Some(Key(Cow::Borrowed(&self.text[start..end])))
+        Some(TreeKey(Cow::Borrowed(&self.text[start..end])))
     }
 
     /// A list whose dashes are indented by so many blanks. The dashes of one that is not indented
     /// stand under the list's own key.
-    fn list(&mut self, indent: usize, under_key: bool, depth: usize) -> Option<Node<'s>> {
+    fn list(&mut self, indent: usize, under_key: bool, depth: usize) -> Option<TreeNode<'s>> {
         let mut start = self.at;
         let mut items = Vec::new();
         while self.indent == Some(indent) && self.byte() == Some(b'-') && self.byte_after() == Some(b' ') {
@@ -248,7 +248,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A value that begins here and stands on this line, but for brackets and braces.
-    fn value(&mut self, within: Within, depth: usize) -> Option<Node<'s>> {
+    fn value(&mut self, within: Within, depth: usize) -> Option<TreeNode<'s>> {
         match self.byte()? {
             b'{' => self.flow_map(depth),
             b'[' => self.flow_list(depth),
@@ -258,7 +258,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A text in quotes, without escapes.
-    fn quoted(&mut self, quote: u8) -> Option<Node<'s>> {
+    fn quoted(&mut self, quote: u8) -> Option<TreeNode<'s>> {
         let start = self.at;
         let rest = &self.text.as_bytes()[start + 1..];
         let escape = if quote == b'"' { b'\\' } else { quote };
@@ -274,7 +274,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A scalar without quotes.
-    fn scalar(&mut self, within: Within) -> Option<Node<'s>> {
+    fn scalar(&mut self, within: Within) -> Option<TreeNode<'s>> {
         let bytes = self.text.as_bytes();
         let start = self.at;
         match self.byte()? {
@@ -306,7 +306,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A mapping in braces.
-    fn flow_map(&mut self, depth: usize) -> Option<Node<'s>> {
+    fn flow_map(&mut self, depth: usize) -> Option<TreeNode<'s>> {
         let start = self.at;
         let mut pairs = Vec::new();
         self.open(depth)?;
@@ -321,7 +321,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A list in brackets.
-    fn flow_list(&mut self, depth: usize) -> Option<Node<'s>> {
+    fn flow_list(&mut self, depth: usize) -> Option<TreeNode<'s>> {
         let start = self.at;
         let mut items = Vec::new();
         self.open(depth)?;
@@ -367,7 +367,7 @@ impl<'s> Reader<'s> {
     }
 
     /// A key and its value that are not plain, by the library.
-    fn block(&mut self, indent: usize, depth: usize) -> Option<(Key<'s>, Node<'s>)> {
+    fn block(&mut self, indent: usize, depth: usize) -> Option<(TreeKey<'s>, TreeNode<'s>)> {
         if self.given_up {
             return None;
         }

@@ -6,7 +6,7 @@ use super::super::tree::NodeKind;
 use super::*;
 
 /// A mapping's value by its key.
-fn get<'n, 's>(node: &'n Node<'s>, key: &str) -> &'n Node<'s> {
+fn get<'n, 's>(node: &'n TreeNode<'s>, key: &str) -> &'n TreeNode<'s> {
     match &node.kind {
         NodeKind::Map(pairs) => &pairs.iter().find(|(k, _)| k.0 == key).expect(key).1,
         _ => panic!("{node:?} is no mapping"),

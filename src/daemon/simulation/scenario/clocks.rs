@@ -6,7 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use jiff::SignedDuration;
 
-use super::{Act, DAY, Due, File, Line, Scenario};
+use super::{Act, DAY, Due, File, Scenario, SimulatedEntry};
 
 /// In milliseconds.
 const HOUR: i64 = 3_600_000;
@@ -84,7 +84,7 @@ fn by(rng: &mut Rng) -> SignedDuration {
 }
 
 /// The entry, due by the minute or once a day, within the run.
-fn seldom(line: Line, start: i64, span: i64) -> Line {
+fn seldom(line: SimulatedEntry, start: i64, span: i64) -> SimulatedEntry {
     let Due { period, phase } = line.due;
     let due = match period {
         0 => line.due,
@@ -92,5 +92,5 @@ fn seldom(line: Line, start: i64, span: i64) -> Line {
         6..=59 => Due { period: 60, phase: [0, 1, 30][(phase % 3) as usize] },
         _ => line.due,
     };
-    Line { due, ..line }.timed()
+    SimulatedEntry { due, ..line }.timed()
 }

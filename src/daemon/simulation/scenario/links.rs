@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::{Due, File, Line};
+use super::{Due, File, SimulatedEntry};
 use crate::schedule::{After, Backoff, End, Entry, EntryName, RetryPolicy, Schedule};
 
 /// Draws from numbers of its own, so that the rest of a run is as it would be without.
-pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
+pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<SimulatedEntry>) {
     let mut rng = Rng::with_seed(seed ^ 0x11_4b5);
     if rng.bool() {
         return;
@@ -26,7 +26,7 @@ pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
     }
     let fails = rng.u32(..3) == 0;
     let retried_too = rng.bool().then(|| policy(&mut rng));
-    let link = |lines: &mut Vec<Line>| {
+    let link = |lines: &mut Vec<SimulatedEntry>| {
         if let Some((name, retry)) = &retry {
             change(lines, name, |entry| (entry.retry, entry.follow) = (Some(Arc::new(*retry)), true));
         }
@@ -44,7 +44,7 @@ pub(super) fn draw(seed: u64, files: &mut [File], lines: &mut Vec<Line>) {
                 ..(*upstream.entry).clone()
             };
             change(lines, of, |entry| entry.follow = true);
-            lines.push(Line { entry: Arc::new(entry), due: Due::NEVER });
+            lines.push(SimulatedEntry { entry: Arc::new(entry), due: Due::NEVER });
         }
     };
     link(lines);
@@ -61,7 +61,7 @@ fn policy(rng: &mut Rng) -> RetryPolicy {
     RetryPolicy { times: rng.u32(1..=3), after: Backoff { first, factor, most: None } }
 }
 
-fn change(lines: &mut [Line], name: &str, change: impl FnOnce(&mut Entry)) {
+fn change(lines: &mut [SimulatedEntry], name: &str, change: impl FnOnce(&mut Entry)) {
     if let Some(line) = lines.iter_mut().find(|line| line.entry.name.as_str() == name) {
         super::amend(line, change);
     }

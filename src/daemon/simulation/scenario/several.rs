@@ -25,7 +25,7 @@ impl Scenario {
         };
         // The API's clock is the latest, the earliest, or between.
         let earliest = rng.choice([-apart, -apart / 2, 0]).unwrap_or(0);
-        let clocks = Clocks { earliest, apart };
+        let clocks = DrawnClocks { earliest, apart };
         let several = Scenario {
             clocks: (0..machines).map(|_| clocks.draw(&mut rng)).collect(),
             apart: Duration::from_millis(apart.unsigned_abs()),
@@ -37,18 +37,18 @@ impl Scenario {
 }
 
 /// Draws the clocks, in milliseconds ahead of the API's.
-struct Clocks {
+struct DrawnClocks {
     earliest: i64,
     apart: i64,
 }
 
-impl Clocks {
+impl DrawnClocks {
     fn draw(&self, rng: &mut Rng) -> SignedDuration {
         SignedDuration::from_millis(self.earliest + rng.i64(0..=self.apart))
     }
 }
 
-fn acts(span: Duration, machines: usize, clocks: &Clocks, rng: &mut Rng) -> Vec<(Duration, usize, Act)> {
+fn acts(span: Duration, machines: usize, clocks: &DrawnClocks, rng: &mut Rng) -> Vec<(Duration, usize, Act)> {
     let count = if rng.u32(..4) == 0 { 0 } else { rng.usize(1..=8) };
     let some = |rng: &mut Rng| {
         let most = if rng.bool() { 8000 } else { 40_000 };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::super::scenario::Act;
-use super::{Happens, Step, World};
+use super::{Happens, SimulatedWorld, StepResult};
 use crate::daemon::node::PauseChange;
 use crate::journal::Pause;
 use crate::sandbox::Occupation;
 
-impl World<'_> {
-    pub(super) fn act(&mut self, number: usize) -> Step {
+impl SimulatedWorld<'_> {
+    pub(super) fn act(&mut self, number: usize) -> StepResult {
         let act = &self.scenario.acts[number].2;
         self.note(|| format!("ACT {act:?}"));
         let (time, shared) = (self.time, self.is_shared());

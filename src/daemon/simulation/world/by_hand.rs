@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::disk::Write;
-use super::{Happens, Step, World};
+use super::super::disk::DiskRequest;
+use super::{Happens, SimulatedWorld, StepResult};
 use crate::control::Wanted;
 use crate::daemon::node::{Asker, FireByHand, Input, PauseChange, Steering};
 use crate::dispatch::Haste;
 use crate::schedule::{Entry, EntryName};
 
-impl World<'_> {
+impl SimulatedWorld<'_> {
     /// The entry that the daemon that runs has under a name, if one runs and nobody has told it to
     /// stop.
     pub(super) fn running(&self, name: &EntryName) -> Option<Arc<Entry>> {
@@ -24,7 +24,7 @@ impl World<'_> {
 
     /// A person asks for a run. In every other world the question names its instant, as the
     /// command's does, and may be asked again: its answer was lost.
-    pub(super) fn asks_for_a_run(&mut self, name: &EntryName) -> Step {
+    pub(super) fn asks_for_a_run(&mut self, name: &EntryName) -> StepResult {
         if !self.scenario.seed.is_multiple_of(2) {
             return self.fire(name, None);
         }
@@ -38,7 +38,7 @@ impl World<'_> {
         self.fire(name, Some(at))
     }
 
-    pub(super) fn fire(&mut self, name: &EntryName, at: Option<Timestamp>) -> Step {
+    pub(super) fn fire(&mut self, name: &EntryName, at: Option<Timestamp>) -> StepResult {
         let Some(entry) = self.running(name) else { return Ok(()) };
         let (asker, haste) = (Asker::default(), Haste::Usual);
         let wanted = Wanted::Now { args: None, haste, at };
@@ -46,7 +46,7 @@ impl World<'_> {
         self.point()
     }
 
-    pub(super) fn steer(&mut self, name: &EntryName, to: PauseChange) -> Step {
+    pub(super) fn steer(&mut self, name: &EntryName, to: PauseChange) -> StepResult {
         if self.running(name).is_none() {
             return Ok(());
         }
@@ -60,7 +60,7 @@ impl World<'_> {
         self.oracle.resumed(&entry);
         let Some(process) = &self.machines[self.here].process else { return };
         if !process.node.is_being_steered(&entry) {
-            self.ask(Write::PauseEnds(entry));
+            self.ask(DiskRequest::PauseEnds(entry));
         }
     }
 

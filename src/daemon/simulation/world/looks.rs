@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::World;
+use super::SimulatedWorld;
 use crate::cloud66::{Looked, Obstacle};
 use crate::dispatch::{Request, RequestId};
 use crate::schedule::{AccountName, Entry, JobUid, StackState, StackUid};
@@ -15,18 +15,18 @@ const EVERY: Duration = Duration::from_secs(15);
 const SERVES: Duration = Duration::from_secs(17);
 
 /// The account that looks, the stack, and the job.
-type Subject = (AccountName, StackUid, Option<JobUid>);
+type LookSubject = (AccountName, StackUid, Option<JobUid>);
 
 /// The looks of one life and their answers.
 #[derive(Default)]
-pub(super) struct Looks {
-    asked: HashMap<RequestId, (Subject, Duration)>,
-    newest: BTreeMap<Subject, Duration>,
-    shown: BTreeMap<Subject, (Duration, Option<Obstacle>)>,
+pub(super) struct LookHistory {
+    asked: HashMap<RequestId, (LookSubject, Duration)>,
+    newest: BTreeMap<LookSubject, Duration>,
+    shown: BTreeMap<LookSubject, (Duration, Option<Obstacle>)>,
 }
 
-impl Looks {
-    fn asks(&mut self, id: RequestId, subject: Subject, time: Duration) -> Result<(), String> {
+impl LookHistory {
+    fn asks(&mut self, id: RequestId, subject: LookSubject, time: Duration) -> Result<(), String> {
         self.asked.insert(id, (subject.clone(), time));
         match self.newest.insert(subject.clone(), time) {
             Some(before) if time < before + EVERY => {
@@ -61,7 +61,7 @@ impl Looks {
     }
 }
 
-impl World<'_> {
+impl SimulatedWorld<'_> {
     /// A request is decided on.
     pub(super) fn heeds_looks(&mut self, id: RequestId, request: &Request) {
         let time = self.time;

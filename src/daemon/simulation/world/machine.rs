@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::super::database::Latency;
+use super::super::database::DatabaseLatency;
 use super::super::disk::Disk;
-use super::super::member::Member;
-use super::process::{Opening, Process};
+use super::super::member::SimulatedMember;
+use super::process::{Process, SimulatedOpening};
 use crate::journal::postgres::tables::RunId;
 
 /// A machine, and the daemon on it.
@@ -23,13 +23,13 @@ pub(super) struct Machine {
     pub(super) down_until: Duration,
     pub(super) disk: Disk,
     /// Its part among several, while it is up.
-    pub(super) member: Option<Member>,
+    pub(super) member: Option<SimulatedMember>,
     /// Identity of the former process, as the state directory has it. `None` after a start of the
     /// machine.
     pub(super) former: Option<RunId>,
     /// The instant up to which anybody may have sent, as the state directory has it.
     pub(super) known_until: Option<Timestamp>,
-    pub(super) opening: Option<Opening>,
+    pub(super) opening: Option<SimulatedOpening>,
     /// The daemon that fires: always while a single machine is up, and while the member leads among
     /// several.
     pub(super) process: Option<Process>,
@@ -40,7 +40,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(ahead: SignedDuration, latency: Latency) -> Machine {
+    pub(super) fn new(ahead: SignedDuration, latency: DatabaseLatency) -> Machine {
         Machine {
             base: ahead,
             ahead,
@@ -69,13 +69,13 @@ impl Machine {
 
     /// Returns the time at which the loop has something to do.
     pub(super) fn wakes_at(&self, now: Duration) -> Option<Duration> {
-        let hears = self.member.as_ref().is_some_and(Member::has_notices) && self.opening.is_none();
+        let hears = self.member.as_ref().is_some_and(SimulatedMember::has_notices) && self.opening.is_none();
         let at = match &self.process {
             _ if hears => now,
             None => return None,
             Some(process) => match (process.leaves_until, process.inbox.is_empty()) {
                 (_, false) => now,
-                (Some(_), true) if self.member.as_ref().is_some_and(Member::has_left) => now,
+                (Some(_), true) if self.member.as_ref().is_some_and(SimulatedMember::has_left) => now,
                 (Some(until), true) => until,
                 (None, true) => process.wakes_at,
             },

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::super::database::Call;
+use super::super::database::DatabaseCall;
 use super::super::scenario::token;
-use super::looks::Looks;
+use super::looks::LookHistory;
 use crate::daemon::node::{Answer, Node};
 use crate::daemon::requests::ClientsInUse;
 use crate::dispatch::RequestId;
@@ -27,9 +27,9 @@ pub(super) struct Process {
     /// The lease is being handed over, until then at the latest. `None`: it is kept.
     pub(super) leaves_until: Option<Duration>,
     /// Requests on their way: as the oracle knows them, by the number that the network gave them.
-    pub(super) flying: HashMap<u64, Flying>,
+    pub(super) flying: HashMap<u64, FlyingRequest>,
     /// Answers to the looks of this process.
-    pub(super) looks: Looks,
+    pub(super) looks: LookHistory,
     /// A request as the oracle knows it, until it has ended.
     pub(super) requests: HashMap<RequestId, usize>,
     /// Requests that were admitted and have not left: when, and of which occurrence.
@@ -48,18 +48,18 @@ pub(super) fn tokens(schedule: &Schedule) -> BTreeMap<AccountName, AccountName> 
     schedule.accounts.iter().map(|account| (account.name.clone(), token(account))).collect()
 }
 
-pub(super) struct Flying {
+pub(super) struct FlyingRequest {
     pub(super) id: RequestId,
     pub(super) sent_at: Timestamp,
 }
 
 /// The journal is being opened for a term.
-pub(super) struct Opening {
+pub(super) struct SimulatedOpening {
     pub(super) term: Term,
-    pub(super) call: Call<Option<(Recovered, OpenedPostgres)>>,
+    pub(super) call: DatabaseCall<Option<(Recovered, OpenedPostgres)>>,
 }
 
-impl Opening {
+impl SimulatedOpening {
     pub(super) fn next_at(&self, thaws: Duration) -> Duration {
         self.call.next_at(thaws)
     }

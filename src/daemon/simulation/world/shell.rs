@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::super::disk::{Write, Written};
-use super::super::shown::Planned;
-use super::looks::Looks;
+use super::super::disk::{DiskAnswer, DiskRequest};
+use super::super::shown::PlanProgress;
+use super::looks::LookHistory;
 use super::machine::Machine;
-use super::process::{Flying, Process, tokens};
-use super::{Happens, Step, World};
+use super::process::{FlyingRequest, Process, tokens};
+use super::{Happens, SimulatedWorld, StepResult};
 use crate::cloud66::{ActionsListed, FollowUp, Looked, Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::{Answer, Input, Node, Output};
@@ -27,8 +27,8 @@ use crate::notify::Audience;
 use crate::rehearsal::network;
 use crate::schedule::{Entry, Shard};
 
-impl World<'_> {
-    pub(super) fn starts(&mut self) -> Step {
+impl SimulatedWorld<'_> {
+    pub(super) fn starts(&mut self) -> StepResult {
         let (time, shared) = (self.time, self.is_shared());
         let machine = &mut self.machines[self.here];
         // A machine that is down starts the daemon when it is up again.
@@ -67,7 +67,7 @@ impl World<'_> {
         older: Option<JournalOlder>,
         permit: SendPermit,
         reach: Reach,
-    ) -> Step {
+    ) -> StepResult {
         self.lives += 1;
         let (life, file) = (self.lives, self.file);
         let now = self.now();
@@ -94,7 +94,7 @@ impl World<'_> {
             wakes_at: time,
             leaves_until: None,
             flying: HashMap::new(),
-            looks: Looks::default(),
+            looks: LookHistory::default(),
             requests: HashMap::new(),
             admitted: HashMap::new(),
         });
@@ -107,7 +107,7 @@ impl World<'_> {
     }
 
     /// One round of the loop.
-    pub(super) fn turn(&mut self) -> Step {
+    pub(super) fn turn(&mut self) -> StepResult {
         if self.time < self.machines[self.here].frozen_until {
             return Ok(());
         }
@@ -146,7 +146,7 @@ impl World<'_> {
     }
 
     /// Hands an input to the node, and performs what the node decides.
-    pub(super) fn handle(&mut self, input: Input) -> Step {
+    pub(super) fn handle(&mut self, input: Input) -> StepResult {
         let now = self.now();
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let looks = match input {
@@ -167,15 +167,15 @@ impl World<'_> {
         let Some(process) = &self.machines[self.here].process else { return };
         let (cursor, repeat) = process.node.core().planned();
         let committed = self.database.tables.memory.cursor();
-        self.oracle.sees(now, Planned { cursor, repeat, committed });
+        self.oracle.sees(now, PlanProgress { cursor, repeat, committed });
     }
 
-    pub(super) fn ask(&mut self, write: Write) {
+    pub(super) fn ask(&mut self, write: DiskRequest) {
         let time = self.time;
         self.machines[self.here].disk.ask(write, time);
     }
 
-    pub(super) fn reload(&mut self) -> Step {
+    pub(super) fn reload(&mut self) -> StepResult {
         let now = self.now();
         let file = self.file;
         let frozen_until = self.machines[self.here].frozen_until;
@@ -209,42 +209,44 @@ impl World<'_> {
         let outputs = process.node.handle(Input::Replace(part.prepared), now);
         self.oracle.reloads(file);
         let performed = self.perform(outputs);
+        // The loop takes its next turn at once.
+        let time = self.time;
         if let Some(process) = &mut self.machines[self.here].process {
-            process.file = file;
+            (process.file, process.wakes_at) = (file, time);
         }
         performed?;
         self.point()?;
         self.handle(Input::ClaimWindow)
     }
 
-    pub(super) fn written(&mut self, written: Written) -> Step {
+    pub(super) fn written(&mut self, written: DiskAnswer) -> StepResult {
         self.point()?;
         match written {
-            Written::Refused(refused) => {
+            DiskAnswer::Refused(refused) => {
                 self.oracle.violated(format!("the journal refuses a step: {refused}"))
             }
-            Written::Claimed(cursor, known) => {
+            DiskAnswer::Claimed(cursor, known) => {
                 if known.is_some() {
                     self.oracle.claimed(&self.database.tables.memory);
                 }
                 self.comes(Answer::Claimed { cursor, known });
             }
-            Written::Committed(id, request, true) => self.sets_out(id, request)?,
-            Written::Committed(id, request, false) => {
+            DiskAnswer::Committed(id, request, true) => self.sets_out(id, request)?,
+            DiskAnswer::Committed(id, request, false) => {
                 self.not_sent(id, &request, "the journal cannot be written");
             }
-            Written::Recalled(account, stack, known) => {
+            DiskAnswer::Recalled(account, stack, known) => {
                 self.comes(Answer::Recalled { account, stack, known });
             }
-            Written::ByHand(fire, claim, known) => {
+            DiskAnswer::ByHand(fire, claim, known) => {
                 let written = known.map(|known| Claimed { known }).ok_or(JournalError::StandsBy);
                 self.comes(Answer::ClaimedByHand { fire, claim: Box::new(claim), written });
             }
-            Written::Steered(steering, is_written) => {
+            DiskAnswer::Steered(steering, is_written) => {
                 let written = if is_written { Ok(()) } else { Err(JournalError::StandsBy) };
                 self.comes(Answer::Steered { steering, written });
             }
-            Written::Closed => self.comes(Answer::Closed { is_closed: true }),
+            DiskAnswer::Closed => self.comes(Answer::Closed { is_closed: true }),
         }
         Ok(())
     }
@@ -255,7 +257,7 @@ impl World<'_> {
         }
     }
 
-    pub(super) fn perform(&mut self, outputs: Vec<Output>) -> Step {
+    pub(super) fn perform(&mut self, outputs: Vec<Output>) -> StepResult {
         // An occurrence that is sent in the turn in which a pause ends is no longer paused.
         for output in &outputs {
             if let Output::Effect(Effect::PauseEnds(entry)) = output {
@@ -297,17 +299,17 @@ impl World<'_> {
                         let cursor = claims.cursor;
                         self.note(|| format!("claims up to {cursor}: {}", keys.join(", ")));
                     }
-                    self.ask(Write::Claim(claims));
+                    self.ask(DiskRequest::Claim(claims));
                 }
                 // A daemon alone keeps how far its journal has come.
                 Output::JournalReaches(_) | Output::JournalGoesBack(_) if shared => {}
                 Output::JournalReaches(cursor) => *known_until = (*known_until).max(Some(cursor)),
                 Output::JournalGoesBack(cursor) => *known_until = known_until.map(|until| until.min(cursor)),
-                Output::SaveQuota(account, saved) => self.ask(Write::Quota(account, saved)),
-                Output::WriteNow => self.ask(Write::Flush),
-                Output::ClaimByHand { claim, fire } => self.ask(Write::ByHand(fire, *claim)),
-                Output::WriteSteering(steering) => self.ask(Write::Steer(steering)),
-                Output::Close(stopped_at) => self.ask(Write::Close(stopped_at)),
+                Output::SaveQuota(account, saved) => self.ask(DiskRequest::Quota(account, saved)),
+                Output::WriteNow => self.ask(DiskRequest::Flush),
+                Output::ClaimByHand { claim, fire } => self.ask(DiskRequest::ByHand(fire, *claim)),
+                Output::WriteSteering(steering) => self.ask(DiskRequest::Steer(steering)),
+                Output::Close(stopped_at) => self.ask(DiskRequest::Close(stopped_at)),
                 // Nobody waits for an answer, and nobody asks which schedule was in force.
                 Output::Swept(_)
                 | Output::InForce(..)
@@ -321,7 +323,7 @@ impl World<'_> {
     }
 
     /// Performs an effect. `next` is the occurrence of the record that follows.
-    fn effect(&mut self, effect: Effect, next: Option<Key>) -> Step {
+    fn effect(&mut self, effect: Effect, next: Option<Key>) -> StepResult {
         if let Effect::Send(id, request) | Effect::SendAfter(_, id, request) = &effect {
             self.heeds_looks(*id, request);
         }
@@ -331,22 +333,22 @@ impl World<'_> {
             Effect::Log(event) => self.tells(*event),
             Effect::Record(key, mv) => {
                 self.note(|| format!("records {key}: {mv:?}"));
-                self.ask(Write::Step((key, mv)));
+                self.ask(DiskRequest::Step((key, mv)));
             }
             Effect::End(handover) => {
                 self.note(|| format!("ends {}: {:?}, then {:?}", handover.key, handover.end, handover.next));
-                self.ask(Write::End(handover));
+                self.ask(DiskRequest::End(handover));
             }
             Effect::Amend(claim) => {
                 self.note(|| format!("amends {}: due {}", claim.key, claim.due_at));
-                self.ask(Write::Amend(claim));
+                self.ask(DiskRequest::Amend(claim));
             }
             Effect::Resent(resent) => {
                 self.note(|| format!("keeps {resent:?}"));
-                self.ask(Write::Resent(resent));
+                self.ask(DiskRequest::Resent(resent));
             }
             Effect::Recall(account, stack, since, listed) => {
-                self.ask(Write::Recall(account, stack, since, listed));
+                self.ask(DiskRequest::Recall(account, stack, since, listed));
             }
             Effect::Send(id, request) => {
                 let key = next.filter(|_| matches!(request, Request::RunNow(_)));
@@ -359,7 +361,7 @@ impl World<'_> {
                 self.may_be_sent(Some(&key));
                 self.admits(id, &request, Some(key.clone()));
                 self.note(|| format!("commits {key}: {mv:?}"));
-                self.ask(Write::Commit((key, mv), id, request));
+                self.ask(DiskRequest::Commit((key, mv), id, request));
             }
         }
         Ok(())
@@ -413,7 +415,7 @@ impl World<'_> {
     }
 
     /// A request is given to its task, which may come to run only after the process was paused.
-    fn sets_out(&mut self, id: RequestId, request: Request) -> Step {
+    fn sets_out(&mut self, id: RequestId, request: Request) -> StepResult {
         let Some(process) = &self.machines[self.here].process else { return Ok(()) };
         if !self.is_shared() {
             return self.leaves(id, request);
@@ -424,7 +426,7 @@ impl World<'_> {
     }
 
     /// A request leaves: from here on it may take effect.
-    pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> Step {
+    pub(super) fn leaves(&mut self, id: RequestId, request: Request) -> StepResult {
         let (time, now) = (self.time, self.now());
         if matches!(request, Request::RunNow(_)) && !self.oracle.is_behind && !self.holds_the_lease() {
             self.oracle.violated(format!("{id:?} is sent while another member has the lease"));
@@ -474,19 +476,21 @@ impl World<'_> {
         let flight = self.network.send_by(account, id, request, server);
         self.oracle.flies(number, flight);
         if let Some(process) = &mut self.machines[self.here].process {
-            process.flying.insert(flight, Flying { id, sent_at: now.wall });
+            process.flying.insert(flight, FlyingRequest { id, sent_at: now.wall });
             process.requests.insert(id, number);
         }
         Ok(())
     }
 
     /// An answer comes to the machine. Whether anybody waits for it is another matter.
-    pub(super) fn arrives(&mut self, arrived: network::Arrived) -> Step {
+    pub(super) fn arrives(&mut self, arrived: network::Arrived) -> StepResult {
         let network::Arrived { number, reply, .. } = arrived;
-        let Some((place, listener, Flying { id, sent_at })) = self.lands(number) else { return Ok(()) };
+        let Some((place, listener, FlyingRequest { id, sent_at })) = self.lands(number) else {
+            return Ok(());
+        };
         self.here = place;
         let answer = match reply {
-            network::Reply::Fired { mut reply, .. } => {
+            network::NetworkReply::Fired { mut reply, .. } => {
                 // Words that no database stores.
                 if let Outcome::Rejected { error, .. } = &mut reply.outcome
                     && self.scenario.seed.is_multiple_of(2)
@@ -495,10 +499,10 @@ impl World<'_> {
                 }
                 Answer::Fired { id, sent_at, reply }
             }
-            network::Reply::Followed(reply) => Answer::Followed { id, reply },
-            network::Reply::Listed(reply) => Answer::Listed { id, reply },
-            network::Reply::Looked(reply) => Answer::Looked { id, reply },
-            network::Reply::Recorded(reply) => Answer::Recorded { id, reply },
+            network::NetworkReply::Followed(reply) => Answer::Followed { id, reply },
+            network::NetworkReply::Listed(reply) => Answer::Listed { id, reply },
+            network::NetworkReply::Looked(reply) => Answer::Looked { id, reply },
+            network::NetworkReply::Recorded(reply) => Answer::Recorded { id, reply },
         };
         if let Some(listener) = listener {
             self.listens(answer, listener);
@@ -516,7 +520,7 @@ impl World<'_> {
 
     /// On which machine an answer lands, and which of its former terms waits for it if none that
     /// lasts.
-    fn lands(&mut self, number: u64) -> Option<(usize, Option<usize>, Flying)> {
+    fn lands(&mut self, number: u64) -> Option<(usize, Option<usize>, FlyingRequest)> {
         for (place, machine) in self.machines.iter_mut().enumerate() {
             if let Some(flying) = machine.process.as_mut().and_then(|process| process.flying.remove(&number))
             {
@@ -531,7 +535,7 @@ impl World<'_> {
         None
     }
 
-    pub(super) fn take_in(&mut self, answer: Answer) -> Step {
+    pub(super) fn take_in(&mut self, answer: Answer) -> StepResult {
         self.note(|| format!("hears {answer:?}"));
         if let Answer::Fired { id, reply: Reply { quota, .. }, .. }
         | Answer::Followed { id, reply: Reply { quota, .. } }

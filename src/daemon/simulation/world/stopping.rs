@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::{Happens, Step, World};
+use super::{Happens, SimulatedWorld, StepResult};
 use crate::daemon::GRACE;
 use crate::daemon::node::Input;
 
-impl World<'_> {
-    pub(super) fn stop(&mut self, down: Duration) -> Step {
+impl SimulatedWorld<'_> {
+    pub(super) fn stop(&mut self, down: Duration) -> StepResult {
         let time = self.time;
         let machine = &mut self.machines[self.here];
         if time < machine.frozen_until {

@@ -1,9 +1,9 @@
 //! One daemon among several: it stands by until it leads, begins a term, and steps down.
 
-use super::super::database::{Call, Client, Kind, Went};
-use super::super::member::{Member, Order};
-use super::process::{Opening, Process};
-use super::{Happens, Step, World};
+use super::super::database::{DatabaseCall, DatabaseClient, Kind, Went};
+use super::super::member::{Order, SimulatedMember};
+use super::process::{Process, SimulatedOpening};
+use super::{Happens, SimulatedWorld, StepResult};
 use crate::cloud66::{Outcome, Reply};
 use crate::daemon::forgotten::{attempts, cursor_behind, forgotten, take_in};
 use crate::daemon::node::{Answer, Input, Output};
@@ -15,7 +15,7 @@ use crate::journal::postgres::{LeadershipChange, Term};
 use crate::journal::{EndedTerm, Key};
 use crate::log::Event;
 
-impl World<'_> {
+impl SimulatedWorld<'_> {
     /// A process begins, and stands by.
     pub(super) fn joins(&mut self) {
         let id = RunId(i64::from(self.chances.u32(1..)) << 8 | self.here as i64);
@@ -24,19 +24,21 @@ impl World<'_> {
             return;
         }
         let ended = machine.disk.ended_term();
-        let member = Member::new(self.here, id, machine.former, ended, machine.known_until);
+        let member = SimulatedMember::new(self.here, id, machine.former, ended, machine.known_until);
         machine.former = Some(id);
         machine.member = Some(member);
         self.note(|| format!("JOINS as {}", id.0));
     }
 
     /// Its loop hears of what becomes of the lease.
-    pub(super) fn take_notices(&mut self) -> Step {
+    pub(super) fn take_notices(&mut self) -> StepResult {
         let machine = &mut self.machines[self.here];
         if machine.opening.is_some() {
             return Ok(());
         }
-        let Some(notice) = machine.member.as_mut().and_then(Member::take_notices) else { return Ok(()) };
+        let Some(notice) = machine.member.as_mut().and_then(SimulatedMember::take_notices) else {
+            return Ok(());
+        };
         match notice {
             LeadershipChange::Leads(term) if machine.process.is_some() || term.is_over() => {}
             LeadershipChange::Leads(term)
@@ -45,9 +47,9 @@ impl World<'_> {
                 return self.cannot_open(&term);
             }
             LeadershipChange::Leads(term) => {
-                let client = Client::Writer(self.here);
-                let call = Call::new(client, self.scenario.disk, self.time, &mut self.chances);
-                self.machines[self.here].opening = Some(Opening { term, call });
+                let client = DatabaseClient::Writer(self.here);
+                let call = DatabaseCall::new(client, self.scenario.disk, self.time, &mut self.chances);
+                self.machines[self.here].opening = Some(SimulatedOpening { term, call });
             }
             LeadershipChange::Deposed | LeadershipChange::Replaced => self.steps_down(),
             LeadershipChange::TermsEnded(ended) => self.hears_of_ends(ended)?,
@@ -57,7 +59,7 @@ impl World<'_> {
     }
 
     /// The loop hears how far former leaders have sent.
-    fn hears_of_ends(&mut self, ended: Vec<EndedTerm>) -> Step {
+    fn hears_of_ends(&mut self, ended: Vec<EndedTerm>) -> StepResult {
         let now = self.now();
         let Some(process) = &mut self.machines[self.here].process else { return Ok(()) };
         let outputs = process.node.handle(Input::TermsEnded(ended), now);
@@ -73,7 +75,7 @@ impl World<'_> {
     }
 
     /// The answer comes to a loop that opens the journal.
-    pub(super) fn opens(&mut self) -> Step {
+    pub(super) fn opens(&mut self) -> StepResult {
         let time = self.time;
         let machine = &mut self.machines[self.here];
         let Some(mut opening) = machine.opening.take() else { return Ok(()) };
@@ -94,7 +96,7 @@ impl World<'_> {
                     self.point()?;
                     take_in(&mut recovered, claims.clone(), &known);
                 }
-                self.machines[self.here].disk.leads(Client::Writer(self.here), term, open);
+                self.machines[self.here].disk.leads(DatabaseClient::Writer(self.here), term, open);
                 let permit = opening.term.permit().clone();
                 return self.begins(recovered, older.map(|(_, event)| event), permit, Reach::SHARED);
             }
@@ -104,7 +106,7 @@ impl World<'_> {
     }
 
     /// The lease is left to others.
-    fn cannot_open(&mut self, term: &Term) -> Step {
+    fn cannot_open(&mut self, term: &Term) -> StepResult {
         if let Some(member) = &mut self.machines[self.here].member {
             member.order(Order::Release);
             member.reports(term.unopened());
@@ -142,7 +144,7 @@ impl World<'_> {
     }
 
     /// A request that was decided on comes to its task, perhaps after the process was paused.
-    pub(super) fn comes_to_its_task(&mut self, life: u32, id: RequestId, request: Request) -> Step {
+    pub(super) fn comes_to_its_task(&mut self, life: u32, id: RequestId, request: Request) -> StepResult {
         let (time, now) = (self.time, self.now());
         let machine = &mut self.machines[self.here];
         if time < machine.frozen_until {
