@@ -97,7 +97,7 @@ fn quota_decisions() -> Duration {
 }
 
 fn told(sent: usize) -> QuotaAnswer {
-    QuotaAnswer { limit: Some(LIMIT), remaining: Some(LIMIT - 1 - sent as u32), refused: None }
+    QuotaAnswer { limit: Some(LIMIT), remaining: Some(LIMIT - 1 - sent as u32), ..QuotaAnswer::default() }
 }
 
 /// Takes an answer in, plans one more, and sends the first of so many that wait.

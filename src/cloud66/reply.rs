@@ -182,7 +182,12 @@ impl Head {
     /// refuses for want of quota.
     pub(super) fn answer(&self, throttled: Option<quota::ThrottleWords>) -> quota::QuotaAnswer {
         let refused = throttled.map(|words| quota::Throttle { retry_after: self.quota.retry_after, words });
-        quota::QuotaAnswer { limit: self.quota.limit, remaining: self.quota.remaining, refused }
+        quota::QuotaAnswer {
+            limit: self.quota.limit,
+            remaining: self.quota.remaining,
+            refused,
+            date: self.date,
+        }
     }
 }
 

@@ -316,6 +316,7 @@ impl Core {
             }
         }
         if let Some(by_ms) = jumped_ms {
+            self.dispatch.clock_is_set(now);
             self.told_of_clock.push(Effect::Log(Box::new(ClockJumped { by_ms }.into())));
         }
         // A clock that showed an instant before the program's build date was wrong. What it skips
@@ -701,6 +702,12 @@ impl Core {
     /// Returns true when everything that is due by now is claimed.
     pub(crate) fn is_current(&self, now: Now) -> bool {
         self.claiming == Claiming::No && !self.holds_back() && !self.sweep.is_behind(now)
+    }
+
+    /// Returns true when somebody has set the clock since this was last asked: what later processes
+    /// are to know of it is among the quotas.
+    pub(crate) fn clock_was_set(&mut self) -> bool {
+        self.dispatch.clock_was_set()
     }
 
     /// Returns each account's quota, to be kept for the next process.

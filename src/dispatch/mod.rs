@@ -25,6 +25,7 @@ mod recovery;
 mod reload;
 mod replies;
 mod retry;
+mod seen_clocks;
 mod sending;
 mod stack_state;
 mod standing;
@@ -50,6 +51,7 @@ pub use occurrences::Haste;
 pub(crate) use occurrences::as_sent;
 use occurrences::{Doubtful, History, Id, Occurrences, Pending, PendingPlace, Planned, Reloaded};
 use quotas::Quotas;
+use seen_clocks::SeenClocks;
 use sending::InFlight;
 #[cfg(test)]
 pub(crate) use standing::Sent;
@@ -61,6 +63,8 @@ pub(crate) use standing::{
 pub struct Dispatch {
     accounts: BTreeMap<AccountName, AccountAccess>,
     quotas: Quotas,
+    /// The differences between the API's clock and ours.
+    clocks: SeenClocks,
     occurrences: Occurrences,
     requests: HashMap<RequestId, InFlight>,
     last: u64,
@@ -100,6 +104,7 @@ impl Dispatch {
         Dispatch {
             accounts: accounts.collect(),
             quotas,
+            clocks: SeenClocks::default(),
             occurrences: Occurrences::default(),
             requests: HashMap::new(),
             last: 0,

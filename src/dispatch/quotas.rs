@@ -201,6 +201,9 @@ impl Dispatch {
         if let Some(access) = self.accounts.get_mut(account) {
             access.ended(answer.as_ref(), came);
         }
+        if let Some(date) = answer.and_then(|answer| answer.date) {
+            self.clocks.answered(date, now);
+        }
         let number = admitted.quota;
         let changes = self.quotas.settle(admitted, answer, came, now);
         self.tell_quota(number, changes, now, effects);

@@ -44,6 +44,8 @@ impl Dispatch {
         self.first_pause_ends = self.paused.values().filter_map(|pause| pause.until).min();
         self.doubts.former = recovered.clock;
         self.older_until = recovered.older_until;
+        self.clocks.restore(recovered.quotas.iter().flat_map(|(_, saved)| &saved.clocks));
+        self.doubts.clocks = self.clocks.ahead().collect();
         let ending = if recovered.stopped_at.is_some() { Ending::InOrder } else { Ending::Killed };
         for (account, access) in &self.accounts {
             // An account that was renamed while no daemon ran draws on a quota that was saved under
@@ -251,8 +253,21 @@ impl Dispatch {
         effects
     }
 
+    /// Somebody has set our clock, or the machine slept.
+    pub fn clock_is_set(&mut self, now: Now) {
+        self.clocks.is_set(now);
+    }
+
+    /// Returns true when somebody has set our clock since this was last asked.
+    pub fn clock_was_set(&mut self) -> bool {
+        self.clocks.was_set()
+    }
+
     /// Returns the state of each account's quota, for the next process.
     pub fn quotas(&self) -> impl Iterator<Item = (AccountName, SavedQuota)> {
-        self.accounts.iter().map(|(name, access)| (name.clone(), self.quotas.save(access.admission.quota)))
+        self.accounts.iter().map(|(name, access)| {
+            let clocks = self.clocks.save();
+            (name.clone(), SavedQuota { clocks, ..self.quotas.save(access.admission.quota) })
+        })
     }
 }

@@ -30,6 +30,11 @@ impl Dispatch {
             access.is_of_user_of(account).then_some(access.admission.quota)
         };
         let kept: Vec<Option<QuotaNumber>> = accounts.iter().map(kept).collect();
+        for (account, kept) in accounts.iter().zip(&kept) {
+            if kept.is_none() {
+                self.doubts.forget_user(&account.name);
+            }
+        }
         let mut drawn: BTreeSet<QuotaNumber> = kept.iter().flatten().copied().collect();
         for (account, kept) in accounts.iter().zip(kept) {
             let number = match kept {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::progress::{Progress, Step};
 use super::store::{Write, Written};
@@ -291,6 +291,12 @@ impl Memory {
     /// settles it.
     pub(crate) fn is_left_to_former_pass(&self, key: &Key) -> bool {
         self.kept.contains(key)
+    }
+
+    /// Returns true when the journal has it that the API's clock was seen so far ahead.
+    pub(crate) fn knows_clock(&self, ahead: SignedDuration) -> bool {
+        let mut clocks = self.quotas.values().flat_map(|saved| &saved.clocks);
+        clocks.any(|clock| i128::from(clock.ahead_ms).abs_diff(ahead.as_millis()) <= 2500)
     }
 
     /// Returns the row of an occurrence. `None`: it was never claimed.

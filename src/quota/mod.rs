@@ -46,7 +46,7 @@ use estimate::{Heard, QuotaEstimate, Reading};
 pub use headers::{Headers, headers};
 use ledger::QuotaLedger;
 use limiter::Limiter;
-pub use saved::{SavedQuota, SavedTold, SavedUse};
+pub use saved::{SavedClock, SavedQuota, SavedTold, SavedUse};
 pub use terms::{
     Ending, Purpose, QuotaAnswer, QuotaChange, QuotaVerdict, Refusal, Throttle, ThrottleWords, Ticket, Until,
     WaitCause,

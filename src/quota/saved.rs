@@ -46,6 +46,18 @@ pub struct SavedQuota {
     pub exhausted_since: Option<Timestamp>,
     /// The log says that it is used up.
     pub exhausted: bool,
+    /// How far the API's clock was seen ahead of ours lately. Nothing of the quota goes by it.
+    #[serde(default)]
+    pub clocks: Vec<SavedClock>,
+}
+
+/// A difference between the API's clock and ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedClock {
+    /// Milliseconds by which the API's clock was ahead of ours.
+    pub ahead_ms: i64,
+    /// When that was last so, by the API's clock.
+    pub until: Timestamp,
 }
 
 /// The word of an answer, and the span in which the server counted its request.
@@ -154,6 +166,7 @@ impl Quota {
             not_before: self.not_before.map(at),
             exhausted_since: self.exhausted_since.map(at),
             exhausted: self.exhausted,
+            clocks: Vec::new(),
         }
     }
 }

@@ -97,6 +97,8 @@ pub struct QuotaAnswer {
     pub remaining: Option<u32>,
     /// The request was refused for want of quota: 429, or 503 `throttled`.
     pub refused: Option<Throttle>,
+    /// `Date`: the API's clock at the time of the answer, in whole seconds.
+    pub date: Option<Timestamp>,
 }
 
 /// A refusal for want of quota.

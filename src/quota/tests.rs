@@ -18,13 +18,14 @@ fn settings(limit: u32, reserve: u32) -> QuotaSettings {
 }
 
 fn told(limit: u32, remaining: u32) -> QuotaAnswer {
-    QuotaAnswer { limit: Some(limit), remaining: Some(remaining), refused: None }
+    QuotaAnswer { limit: Some(limit), remaining: Some(remaining), ..QuotaAnswer::default() }
 }
 
 const REFUSED: QuotaAnswer = QuotaAnswer {
     limit: None,
     remaining: Some(0),
     refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
+    date: None,
 };
 
 fn fire(quota: &mut Quota, seconds: u64) -> Result<Ticket, Refusal> {
@@ -146,7 +147,11 @@ fn a_request_that_was_not_sent_costs_nothing() {
 #[test]
 fn nonsense_in_the_headers_is_counted_as_a_request_without_them() {
     let mut quota = known(50);
-    exchange(&mut quota, 1, QuotaAnswer { limit: Some(0), remaining: Some(u32::MAX), refused: None });
+    exchange(
+        &mut quota,
+        1,
+        QuotaAnswer { limit: Some(0), remaining: Some(u32::MAX), ..QuotaAnswer::default() },
+    );
     assert_eq!((quota.limit(), quota.remaining(), quota.available(at(1))), (100, Some(50), 39));
 }
 
@@ -396,7 +401,7 @@ fn absurd_headers_break_nothing() {
 fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
     let mut quota = known(90);
     let ask = quota.admit(Purpose::FollowUp, at(1)).expect("a question goes");
-    let bare = QuotaAnswer { limit: None, remaining: None, refused: Some(Throttle::default()) };
+    let bare = QuotaAnswer { refused: Some(Throttle::default()), ..QuotaAnswer::default() };
     assert_eq!(quota.answered(ask, bare, at(1)), []);
     assert!(
         matches!(quota.admit(Purpose::FollowUp, at(1)), Err(Refusal::Until(until)) if until.why == WaitCause::Burst)
@@ -408,9 +413,8 @@ fn a_refusal_of_follow_up_alone_does_not_delay_a_fire() {
 #[test]
 fn the_api_s_own_words_close_the_window_unless_much_is_left() {
     let words = QuotaAnswer {
-        limit: None,
-        remaining: None,
         refused: Some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi }),
+        ..QuotaAnswer::default()
     };
     assert_eq!(known(20).judge(&words), Some(QuotaVerdict::Spent));
     assert_eq!(known(95).judge(&words), Some(QuotaVerdict::Burst));

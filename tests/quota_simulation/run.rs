@@ -375,6 +375,7 @@ impl<'a> Simulation<'a> {
                 limit: (!outcome.bare).then_some(outcome.limit),
                 remaining: (!outcome.bare).then_some(outcome.remaining),
                 refused: outcome.refused.then_some(Throttle { retry_after, words: ThrottleWords::OfTheApi }),
+                date: None,
             };
             let changes = quota.answered(ticket, answer, now);
             self.hear(changes);

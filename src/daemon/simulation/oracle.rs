@@ -81,6 +81,8 @@ struct RecordedSend {
     /// By the API's clock.
     server: Timestamp,
     settings: QuotaSettings,
+    /// The journal has the difference between the clocks by which it is sent.
+    is_clock_known: bool,
 }
 
 impl<'a> Oracle<'a> {
@@ -270,7 +272,15 @@ impl<'a> Oracle<'a> {
         if let Err(what) = spending.sends(number, (asked, time), settings, (network, self.scenario.apart)) {
             self.violated(format!("quota of {account}: #{number}: {what}"));
         }
-        self.sent.push(RecordedSend { key, account: account.clone(), wall, server, settings });
+        let is_clock_known = committed.knows_clock(server.duration_since(wall));
+        self.sent.push(RecordedSend {
+            key,
+            account: account.clone(),
+            wall,
+            server,
+            settings,
+            is_clock_known,
+        });
         number
     }
 
@@ -606,11 +616,14 @@ impl<'a> Oracle<'a> {
         }
     }
 
-    /// Returns true when an attempt that came into doubt left while the clock was wrong, and
-    /// somebody sets that clock: the next process looks for it by the time that the clock showed,
-    /// as if the clock had been right, or as wrong as it is now.
+    /// Returns true when an attempt that came into doubt left while the clock was fast, when the
+    /// journal did not have by how much, and somebody sets that clock: the next process looks for
+    /// it by the time that the clock showed, as if the clock had been right, or as wrong as it is
+    /// now.
     fn was_sent_by_a_wrong_clock(&self, key: &Key) -> bool {
-        let is_wrong = |sent: &RecordedSend| sent.wall.duration_since(sent.server).abs() > CLOCKS_APART;
+        let is_wrong = |sent: &RecordedSend| {
+            !sent.is_clock_known && sent.wall.duration_since(sent.server) > CLOCKS_APART
+        };
         self.adopted.contains(key)
             && self.scenario.acts.iter().any(|(.., act)| matches!(act, Act::SetClock(_)))
             && self.sent.iter().any(|sent| sent.key.as_ref() == Some(key) && is_wrong(sent))

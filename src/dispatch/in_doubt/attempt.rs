@@ -1,11 +1,12 @@
 //! One attempt in doubt, and the span in which it took effect, if it did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::reconcile::{Attempt, StillPossible};
-use super::span::{moved, spread};
+use super::span::{back_to, moved, spread};
 use crate::clock::{Mono, Now};
 use crate::dispatch::listing::Ahead;
 use crate::journal::{ClockOf, TermNumber};
@@ -43,6 +44,9 @@ pub(in crate::dispatch) struct InDoubtAttempt {
     pub(super) token: TokenOwner,
     /// Of a former process, which had this clock.
     pub(super) former: Option<ClockOf>,
+    /// How far the API's clock was ahead of those that this clock may have been. Empty where this
+    /// process has sent it.
+    pub(super) clocks: Arc<[SignedDuration]>,
     pub(super) claimed: Option<FormerClaim>,
 }
 
@@ -80,7 +84,10 @@ impl InDoubtAttempt {
     pub(super) fn span(&self, now: Now, ahead: Option<Ahead>) -> (Timestamp, Timestamp) {
         let (_, until) = spread(self.left_at, now.wall_at(self.over_at), ahead);
         let near = self.near(now, ahead);
-        (near.iter().map(|&(from, _)| from).min().unwrap_or(until), until)
+        // An action that began so early keeps the attempt from being sent again, and does not show
+        // that it started: the clock was so wrong at some time, and perhaps not then.
+        let by_their_clocks = self.clocks.iter().map(|&ahead| back_to(self.left_at, ahead));
+        (near.iter().map(|&(from, _)| from).chain(by_their_clocks).min().unwrap_or(until), until)
     }
 
     /// The spans soon after it left, by each clock that it may have left by.

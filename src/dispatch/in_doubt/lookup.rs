@@ -329,7 +329,7 @@ impl Dispatch {
         effects: &mut Vec<Effect>,
     ) {
         let judged = self.verdicts(key, found, now);
-        self.takes_in(&key.1, &judged, now);
+        self.takes_in(key, &judged, now);
         self.carry_out(judged.verdicts, now, effects);
         self.tell_surplus(judged.surplus, effects);
         self.was_read(key, found.since, effects);

@@ -100,9 +100,11 @@ pub(super) struct Doubts {
     /// The run with which a job's record was last seen to move.
     moved_with: HashMap<(StackUid, JobUid), ActionId>,
     /// Stacks on which somebody else was seen to start jobs with our user, and when last.
-    shared_users: HashMap<StackUid, Mono>,
+    shared_users: HashMap<StackUid, (Mono, AccountName)>,
     /// The clock by which former processes noted their sends.
     pub(super) former: ClockOf,
+    /// How far the API's clock was ahead of that of former processes, as they have seen.
+    pub(super) clocks: Arc<[SignedDuration]>,
     patience: BTreeSet<(Mono, Id)>,
 }
 
@@ -132,7 +134,13 @@ impl Doubts {
     /// Returns true when somebody else starts jobs of a stack with our user, as was seen within
     /// [`SHARED_FOR`].
     fn is_user_shared(&self, stack: &StackUid, now: Now) -> bool {
-        self.shared_users.get(stack).is_some_and(|&seen| seen + SHARED_FOR > now.mono)
+        self.shared_users.get(stack).is_some_and(|(seen, _)| *seen + SHARED_FOR > now.mono)
+    }
+
+    /// An account has another token: what was seen of the former token's user says nothing of the
+    /// new one's.
+    pub(super) fn forget_user(&mut self, account: &AccountName) {
+        self.shared_users.retain(|_, (_, by)| by != account);
     }
 
     fn of_stack(
@@ -204,6 +212,7 @@ impl Dispatch {
             status,
             token,
             former: (token == TokenOwner::Former).then_some(clock),
+            clocks: if left.is_none() { Arc::clone(&self.doubts.clocks) } else { Arc::default() },
             claimed,
         };
         self.doubts.ask_soon(&doubt.account, &doubt.stack, now);

@@ -25,6 +25,13 @@ pub(super) fn spread(from: Timestamp, until: Timestamp, ahead: Option<Ahead>) ->
     (moved(from, least - tolerance), moved(until, most + tolerance))
 }
 
+/// The earliest instant by the API's clock of what was sent at an instant by a clock of which the
+/// API's was so far ahead. A claim is written up to five seconds before its request leaves, and
+/// somebody may set the clock between: within the tolerance.
+pub(super) fn back_to(sent_at: Timestamp, ahead: SignedDuration) -> Timestamp {
+    moved(sent_at, ahead - TOLERANCE)
+}
+
 pub(super) fn moved(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.saturating_add(by).unwrap_or(at)
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::TokenOwner;
 use super::evidence::{JobFacts, KnownRun, testify, weigh};
 use super::reconcile::{Attempt, AttemptVerdict, Judgement, StillPossible, candidates, judge};
-use super::span::{LONGEST_EFFECT, moved, spread};
+use super::span::{LONGEST_EFFECT, back_to, moved, spread};
 use super::surplus::surplus;
 use crate::clock::{Mono, Now};
 use crate::cloud66::{Action, ActionId, JobRecord};
@@ -118,7 +118,10 @@ impl Dispatch {
                 vec![spread(former.sent_at, until, None)]
             };
             keys.push(former.key.clone());
-            attempts.push(Attempt::given_up_near(near, None));
+            let mut attempt = Attempt::given_up_near(near, None);
+            let by_their_clocks = self.doubts.clocks.iter().map(|&ahead| back_to(former.sent_at, ahead));
+            attempt.from = by_their_clocks.min().map_or(attempt.from, |from| from.min(attempt.from));
+            attempts.push(attempt);
             if !self.doubts.resent.contains_key(&former.key) {
                 rivals.extend(attempts.last().cloned());
             }
@@ -181,9 +184,14 @@ impl Dispatch {
     }
 
     /// Takes in what a judgement says besides its verdicts.
-    pub(super) fn takes_in(&mut self, stack: &StackUid, verdicts: &Verdicts, now: Now) {
+    pub(super) fn takes_in(
+        &mut self,
+        (account, stack): &(AccountName, StackUid),
+        verdicts: &Verdicts,
+        now: Now,
+    ) {
         if verdicts.judgement.is_user_shared {
-            self.doubts.shared_users.insert(stack.clone(), now.mono);
+            self.doubts.shared_users.insert(stack.clone(), (now.mono, account.clone()));
         }
         if verdicts.is_certain {
             self.share_out(stack, &verdicts.keys, &verdicts.judgement, now);

@@ -95,3 +95,30 @@ fn where_the_user_is_shared_a_record_that_is_known_to_move_tells_that_the_job_ra
     let expected = "occurrence.reconciled a started 11".to_owned();
     assert!(told.contains(&expected), "not the one of 395: {told:?}");
 }
+
+#[test]
+fn another_token_s_user_is_not_taken_for_shared_because_the_former_one_was() {
+    for (renewed, told) in
+        [(false, "occurrence.reconciled a unknown"), (true, "occurrence.reconciled a started 12")]
+    {
+        let mut world = in_doubt_after_a_run(None);
+        world.reconcile(230.0, &[run(8, 100, "we"), run(7, 20, "we"), ended_run(1, 1)]);
+        assert_eq!(world.told(), ["occurrence.reconciled a unknown", "occurrence.unknown a"]);
+        let token = TokenSource::Env("ANOTHER".to_owned());
+        let account = Arc::new(match renewed {
+            true => Account { token, ..(*account(100)).clone() },
+            false => (*account(100)).clone(),
+        });
+        let entry = entry("a", &account);
+        world.replace(&Schedule {
+            accounts: vec![Arc::clone(&account)],
+            entries: vec![Arc::new(entry.clone())],
+        });
+        world.plan(&entry, &[1000]);
+        world.go_to(1000.0);
+        world.answer(in_doubt());
+        world.reconcile(1130.0, &[run(12, 1000, "they")]);
+        let heard = world.told();
+        assert!(heard.iter().any(|line| line == told), "{renewed}: {heard:?}");
+    }
+}

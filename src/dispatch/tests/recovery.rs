@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::journal::ClockOf;
+use crate::quota::{SavedClock, SavedQuota};
 
 fn of_two(account: &Arc<Account>) -> Schedule {
     let entries = ["a", "b"].map(|name| Arc::new(entry(name, account)));
@@ -237,4 +238,29 @@ fn after_a_leader_whose_clock_was_ahead_each_request_has_its_own_due_instant() {
     let due = |(id, _): &&(RequestId, Request)| world.dispatch.due_of(*id);
     assert_eq!(fires.iter().map(due).collect::<Vec<_>>(), [Some(World::at(1))], "and not the leader's");
     assert!(questions.iter().all(|question| due(question).is_none()), "a question is due at no instant");
+}
+
+#[test]
+fn an_attempt_by_a_clock_that_was_fast_and_is_right_now_is_not_taken_for_not_started() {
+    let account = account(100);
+    let schedule = of_two(&account);
+    // An hour fast, the former process sent at second -10 by its clock.
+    let left = || vec![open("a", -10, Reached::Sending { attempts: 1, sent_at: World::at(-10) })];
+    for (clocks, told) in [
+        (vec![], vec!["occurrence.reconciled a not_started"]),
+        (
+            vec![SavedClock { ahead_ms: -3_600_000, until: World::at(-3700) }],
+            vec!["occurrence.reconciled a unknown", "occurrence.unknown a"],
+        ),
+    ] {
+        let mut world = World::new(&account);
+        let saved = SavedQuota { clocks, ..SavedQuota::default() };
+        let quotas = vec![(account.name.clone(), saved)];
+        let effects = world.dispatch.recover(Recovered { quotas, ..recovered(left()) }, &schedule, world.now);
+        world.take(effects);
+        world.advance();
+        world.told();
+        world.reconcile(130.0, &[run(8, -3609, "we")]);
+        assert_eq!(world.told(), told);
+    }
 }

@@ -123,7 +123,7 @@ fn refused_for_a_day(world: &mut World) {
     let place = world.sent.iter().position(|(_, request)| matches!(request, Request::RunNow(_)));
     let (id, _) = world.sent.remove(place.expect("a run_now is in flight"));
     let refused = Throttle { retry_after: Some(Duration::from_secs(86_000)), words: ThrottleWords::OfTheApi };
-    let quota = Some(QuotaAnswer { limit: None, remaining: Some(0), refused: Some(refused) });
+    let quota = Some(QuotaAnswer { limit: None, remaining: Some(0), refused: Some(refused), date: None });
     let outcome = Outcome::Throttled { status: 429, words: ThrottleWords::OfTheApi };
     let reply = Reply { quota, warning: None, left: None, outcome };
     let effects = world.dispatch.fired(id, world.now.wall, reply, world.now);

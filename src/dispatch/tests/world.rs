@@ -236,8 +236,12 @@ impl World {
         let refused = matches!(outcome, Outcome::Throttled { .. })
             .then_some(Throttle { retry_after: None, words: ThrottleWords::OfTheApi });
         let remaining = if refused.is_some() { 0 } else { self.limit.saturating_sub(self.used) };
-        let quota =
-            answered.then_some(QuotaAnswer { limit: Some(self.limit), remaining: Some(remaining), refused });
+        let quota = answered.then_some(QuotaAnswer {
+            limit: Some(self.limit),
+            remaining: Some(remaining),
+            refused,
+            date: None,
+        });
         let reply = Reply { quota, warning: None, left: None, outcome };
         let effects = self.dispatch.fired(id, self.now.wall, reply, self.now);
         self.take(effects);
@@ -276,7 +280,7 @@ impl World {
         let quota = Some(QuotaAnswer {
             limit: Some(self.limit),
             remaining: Some(self.limit.saturating_sub(self.used)),
-            refused: None,
+            ..QuotaAnswer::default()
         });
         let effects =
             self.dispatch.looked(id, Reply { quota, warning: None, left: None, outcome: looked }, self.now);
@@ -300,7 +304,7 @@ impl World {
         let quota = Some(QuotaAnswer {
             limit: Some(self.limit),
             remaining: Some(self.limit.saturating_sub(self.used)),
-            refused: None,
+            ..QuotaAnswer::default()
         });
         let effects = self.dispatch.listed(id, Reply { quota, warning: None, left: None, outcome }, self.now);
         self.take(effects);

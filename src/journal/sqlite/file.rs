@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::super::directory::{Lock, create, sync_directory};
 use super::super::summary::JournalSummary;
 use super::super::{Identity, JournalError};
-use super::{rows, schema};
+use super::{columns, schema};
 
 /// The journal's file in the state directory.
 pub const FILE_NAME: &str = "journal.sqlite3";
@@ -61,7 +61,7 @@ pub(super) fn summary(path: &Path) -> Result<Option<JournalSummary>, JournalErro
     let counted = db.query_row(
         "SELECT (SELECT count(*) FROM open) + (SELECT count(*) FROM paused), cursor, moved_to FROM journal",
         [],
-        |row| Ok((row.get::<_, i64>(0)?, rows::instant(row, 1)?, row.get(2)?)),
+        |row| Ok((row.get::<_, i64>(0)?, columns::instant(row, 1)?, row.get(2)?)),
     );
     let (open, cursor, moved_to) = counted.map_err(sqlite)?;
     Ok(Some(JournalSummary { identity, open: open.cast_unsigned(), cursor, moved_to }))

@@ -6,8 +6,8 @@ use std::path::Path;
 use rusqlite::{Connection, Row, named_params};
 
 use super::super::{Definition, Filter, ForceSpan, InForce, JournalError, Key, Record, link};
+use super::columns;
 use super::file;
-use super::rows;
 use crate::schedule::EntryName;
 
 /// Open and settled alike. Both tables lie in the order that is asked for, so that they are merged
@@ -87,15 +87,15 @@ pub fn read_in_force(directory: &Path, entry: Option<&EntryName>) -> Result<InFo
     let read = || -> rusqlite::Result<InForce> {
         let db = db.unchecked_transaction()?;
         let pruned_until =
-            db.query_row("SELECT pruned_until FROM journal", [], |row| rows::instant(row, 0))?;
+            db.query_row("SELECT pruned_until FROM journal", [], |row| columns::instant(row, 0))?;
         let mut statement = db.prepare(
             "SELECT entry, since, until, definition FROM in_force WHERE ?1 IS NULL OR entry = ?1 ORDER BY 1, 2",
         )?;
         let spans = statement.query_map([entry.map(EntryName::as_str)], |row| {
             Ok(ForceSpan {
-                entry: rows::entry_name(row, 0)?,
-                since: rows::required(row, 1)?,
-                until: rows::instant(row, 2)?,
+                entry: columns::entry_name(row, 0)?,
+                since: columns::required(row, 1)?,
+                until: columns::instant(row, 2)?,
                 definition: Definition::of_saved(row.get(3)?),
             })
         })?;
@@ -105,20 +105,20 @@ pub fn read_in_force(directory: &Path, entry: Option<&EntryName>) -> Result<InFo
 }
 
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    let scheduled_at = rows::required(row, 0)?;
-    let due_at = rows::required_offset(row, scheduled_at, 2)?;
-    let sent_at = rows::offset(row, scheduled_at, 5)?;
+    let scheduled_at = columns::required(row, 0)?;
+    let due_at = columns::required_offset(row, scheduled_at, 2)?;
+    let sent_at = columns::offset(row, scheduled_at, 5)?;
     Ok(Record {
-        key: Key::new(rows::entry_name(row, 14)?, scheduled_at).in_pass(row.get(10)?),
-        state: rows::state(row, 3)?,
+        key: Key::new(columns::entry_name(row, 14)?, scheduled_at).in_pass(row.get(10)?),
+        state: columns::state(row, 3)?,
         sent_at,
         lateness_ms: sent_at.map(|at| at.duration_since(due_at).as_millis().try_into().unwrap_or(i64::MAX)),
         attempts: row.get(4)?,
-        action_id: rows::action_id(row, 6)?,
-        finished_at: rows::offset(row, scheduled_at, 7)?,
+        action_id: columns::action_id(row, 6)?,
+        finished_at: columns::offset(row, scheduled_at, 7)?,
         finished_success: row.get(8)?,
         reason: row.get(9)?,
-        surplus: rows::action_id(row, 11)?,
+        surplus: columns::action_id(row, 11)?,
         link: link::linked(row.get(12)?, row.get(13)?, scheduled_at),
         replaced_by: None,
         error: None,

@@ -6,9 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, named_params};
 
 use super::super::{HOUR, JournalError, Key, LastEnds, Lately, Pause, Record, State};
+use super::columns::{self, paused_entry, state};
 use super::file;
 use super::history::{ROWS, record};
-use super::rows::{self, PAUSED, paused_entry, state};
+use super::rows::PAUSED;
 use crate::schedule::EntryName;
 
 /// An occurrence that was sent later than this after it was due counts as late.
@@ -105,8 +106,8 @@ pub fn last_ends(directory: &Path) -> Result<Vec<(EntryName, LastEnds)>, Journal
     let read = || -> rusqlite::Result<Vec<_>> {
         let mut statement = db.prepare(LAST)?;
         let ends = statement.query_map([], |row| {
-            let ends = LastEnds { end: rows::instant(row, 1)?, success: rows::instant(row, 2)? };
-            Ok((rows::entry_name(row, 0)?, ends))
+            let ends = LastEnds { end: columns::instant(row, 1)?, success: columns::instant(row, 2)? };
+            Ok((columns::entry_name(row, 0)?, ends))
         })?;
         ends.collect()
     };

@@ -1,5 +1,6 @@
 //! The journal in one SQLite file, for one daemon.
 
+mod columns;
 mod file;
 mod history;
 mod lately;

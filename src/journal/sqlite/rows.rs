@@ -1,4 +1,4 @@
-//! The journal's rows: how claims, moves and what else is kept are written and read again.
+//! The journal's rows: how claims, transitions, quotas and pauses are written and read again.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,6 +17,10 @@ use super::super::{
     Claim, Claimed, ClockOf, Cursor, Definition, DefinitionChanges, Handover, JournalError, Key,
     KnownActions, Origin, Pause, Recovered, Refused, Repeat, Repetition, Resent, ResentWatch, State,
     Successor, Transition, Unnamed,
+};
+use super::columns::{
+    account_name, action_id, entry_name, instant, named, offset, paused_entry, required, required_offset,
+    state, unreadable,
 };
 use crate::cloud66::ActionId;
 use crate::quota;
@@ -42,10 +46,11 @@ const ACTIONS: &str = "
     SELECT surplus, NULL, NULL, NULL, NULL, NULL FROM resent
     WHERE surplus IS NOT NULL AND stack = ?2";
 
-/// After this many pages the write-ahead log is written into the database file: 4 MiB, as SQLite
-/// would by itself.
+/// The paused entries, sorted, as [`paused_entry`] reads them.
 pub(super) const PAUSED: &str = "SELECT entry, terms FROM paused ORDER BY 1";
 
+/// After this many pages the write-ahead log is written into the database file: 4 MiB, as SQLite
+/// would by itself.
 const AHEAD: i64 = 1000;
 
 /// A file that is open for writing.
@@ -59,14 +64,14 @@ pub(super) struct SqliteRows {
 /// The rows in the file, as far as this process needs them in memory.
 #[derive(Default)]
 struct RowCache {
-    /// Numbers of names.
+    /// The row's number of each name that this process has looked up.
     entries: HashMap<EntryName, i64>,
     targets: HashMap<(AccountName, StackUid, JobUid), i64>,
     /// The schedule that the file has as in force. `None`: this process has not written it.
     in_force: Option<Arc<Schedule>>,
 }
 
-/// A transaction. Nothing of it stays unless it is committed.
+/// A transaction. The file keeps none of its writes unless the transaction is committed.
 pub(super) struct RowsWriting<'a> {
     db: Transaction<'a>,
     cache: &'a mut RowCache,
@@ -98,14 +103,15 @@ impl SqliteRows {
         })
     }
 
-    /// The pages that wait in the write-ahead log to be put in their place.
+    /// Returns the number of pages in the write-ahead log that are not in the database file yet.
     fn pages_ahead(&self) -> rusqlite::Result<i64> {
         self.db.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| {
             Ok(row.get::<_, i64>(1)?.saturating_sub(row.get::<_, i64>(2)?))
         })
     }
 
-    /// Puts written pages in their place, as far as nobody reads the old ones.
+    /// Copies pages from the write-ahead log into the database file, except those whose old version
+    /// somebody reads.
     fn checkpoint(&self) -> rusqlite::Result<()> {
         self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
@@ -134,8 +140,8 @@ impl SqliteRows {
                 paused: column(db, PAUSED, paused_entry)?,
                 quotas: column(db, "SELECT account, saved FROM quota ORDER BY 1", |row| {
                     let saved: String = row.get(1)?;
-                    // Another version's way to write it: the quota is then learnt anew from the
-                    // answers.
+                    // Another version wrote the quota in another form. The answers then tell the
+                    // quota anew.
                     Ok(serde_json::from_str(&saved).ok().zip(Some(account_name(row, 0)?)))
                 })?
                 .into_iter()
@@ -160,7 +166,7 @@ impl SqliteRows {
 }
 
 impl Store for SqliteRows {
-    /// A full disk may have room once the write-ahead log is put in its place and begun anew.
+    /// A full disk may have room once the write-ahead log is copied into the database file.
     fn write(&mut self, writes: &[Write<'_>]) -> Result<Vec<Written>, JournalError> {
         self.lock.check()?;
         let all = |writing: &mut RowsWriting<'_>| writes.iter().map(|write| writing.perform(write)).collect();
@@ -233,8 +239,8 @@ impl Store for SqliteRows {
         Ok(pruned.map_err(sqlite)? as u64)
     }
 
-    /// Puts written pages in their place when there are many. That it fails costs space only: it is
-    /// tried again.
+    /// Copies the write-ahead log into the database file when the log is long. A failure costs space
+    /// only, and the next call tries again.
     fn tidy(&mut self) {
         if self.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
             let _ = self.checkpoint();
@@ -314,7 +320,7 @@ impl RowsWriting<'_> {
         Ok(Written::Done)
     }
 
-    /// Claims what is not known yet, and moves the cursor on.
+    /// Claims the occurrences that have no row yet, and moves the cursor on.
     fn claim(&mut self, cursor: Option<Cursor>, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let claimed = self.claim_all(claims)?;
         let Some(cursor) = cursor else { return Ok(claimed) };
@@ -336,7 +342,7 @@ impl RowsWriting<'_> {
         Ok(claimed)
     }
 
-    /// Ends an occurrence, and claims what follows.
+    /// Ends an occurrence, and claims the occurrences of entries that run after it.
     fn end(&mut self, handover: &Handover) -> rusqlite::Result<Vec<Refused>> {
         let refused = self.step(&handover.key, &handover.end)?;
         for Successor { claim, given_up } in &handover.next {
@@ -349,7 +355,7 @@ impl RowsWriting<'_> {
         Ok(refused.into_iter().collect())
     }
 
-    /// Claims what is not known yet, and leaves the cursor.
+    /// Claims the occurrences that have no row yet. The cursor stays.
     fn claim_all(&mut self, claims: &[Claim]) -> rusqlite::Result<Claimed> {
         let mut claimed = Claimed::default();
         for claim in claims {
@@ -391,7 +397,7 @@ impl RowsWriting<'_> {
         Ok(claimed)
     }
 
-    /// Ends what is in force no more at an instant, and begins what is new.
+    /// Ends the definitions that the schedule has no more from an instant on, and begins its new ones.
     fn in_force(&mut self, since: Timestamp, schedule: &Arc<Schedule>) -> rusqlite::Result<()> {
         let at = since.as_microsecond();
         let changes = match &self.cache.in_force {
@@ -438,7 +444,7 @@ impl RowsWriting<'_> {
         Ok(changes)
     }
 
-    /// Changes what is claimed, if it is open.
+    /// Changes a claim whose occurrence has not ended.
     fn amend(&mut self, claim: &Claim) -> rusqlite::Result<()> {
         let entry = self.entry(claim.key.entry())?;
         let target = self.target(claim)?;
@@ -459,7 +465,7 @@ impl RowsWriting<'_> {
         Ok(())
     }
 
-    /// Applies a move to what is claimed, if it goes further.
+    /// Applies a transition to an occurrence, if it leads further.
     fn step(&mut self, key: &Key, mv: &Transition) -> rusqlite::Result<Option<Refused>> {
         let refused = |from| Some(Refused::Backwards { key: key.clone(), from, to: mv.state() });
         let Some(entry) = self.known_entry(key.entry())? else {
@@ -666,79 +672,4 @@ fn column<T>(
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Vec<T>> {
     db.prepare(sql)?.query_map([], read)?.collect()
-}
-
-pub(super) fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<State> {
-    let code: i64 = row.get(index)?;
-    State::of_code(code).ok_or_else(|| unreadable(index, Type::Integer, format!("{code} is no state")))
-}
-
-pub(super) fn action_id(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<ActionId>> {
-    Ok(row.get::<_, Option<i64>>(index)?.map(i64::cast_unsigned))
-}
-
-pub(super) fn instant(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
-    let micros: Option<i64> = row.get(index)?;
-    micros
-        .map(|micros| {
-            Timestamp::from_microsecond(micros)
-                .map_err(|error| unreadable(index, Type::Integer, error.to_string()))
-        })
-        .transpose()
-}
-
-pub(super) fn required(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
-    instant(row, index)?.ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
-}
-
-pub(super) fn offset(
-    row: &Row<'_>,
-    scheduled_at: Timestamp,
-    index: usize,
-) -> rusqlite::Result<Option<Timestamp>> {
-    let micros: Option<i64> = row.get(index)?;
-    micros
-        .map(|micros| {
-            scheduled_at
-                .as_microsecond()
-                .checked_add(micros)
-                .and_then(|at| Timestamp::from_microsecond(at).ok())
-                .ok_or_else(|| unreadable(index, Type::Integer, format!("{micros} leads out of time")))
-        })
-        .transpose()
-}
-
-pub(super) fn required_offset(
-    row: &Row<'_>,
-    scheduled_at: Timestamp,
-    index: usize,
-) -> rusqlite::Result<Timestamp> {
-    offset(row, scheduled_at, index)?
-        .ok_or_else(|| unreadable(index, Type::Null, "an instant is missing".to_owned()))
-}
-
-/// An entry that somebody paused, and the terms.
-pub(super) fn paused_entry(row: &Row<'_>) -> rusqlite::Result<(EntryName, Pause)> {
-    Ok((entry_name(row, 0)?, Pause::read(&row.get::<_, String>(1)?)))
-}
-
-pub(super) fn entry_name(row: &Row<'_>, index: usize) -> rusqlite::Result<EntryName> {
-    named(row, index, EntryName::new)
-}
-
-fn account_name(row: &Row<'_>, index: usize) -> rusqlite::Result<AccountName> {
-    named(row, index, AccountName::new)
-}
-
-fn named<T, E: ToString>(
-    row: &Row<'_>,
-    index: usize,
-    parse: impl FnOnce(&str) -> Result<T, E>,
-) -> rusqlite::Result<T> {
-    let text: String = row.get(index)?;
-    parse(&text).map_err(|error| unreadable(index, Type::Text, error.to_string()))
-}
-
-fn unreadable(column: usize, kind: Type, detail: String) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, kind, detail.into())
 }

@@ -44,8 +44,30 @@ impl Scenario {
                 acts.push((at, 0, ends));
             }
         }
+        let mut rng = Rng::with_seed(seed ^ 0xfa57);
+        if rng.u32(..3) == 0 {
+            acts.extend(fast_until_killed(alone.span, &mut rng));
+        }
         Scenario { files, acts, ..alone }.restoring_known_worlds()
     }
+}
+
+/// The clock is fast for a while. The daemon is killed, the clock is set right, and the next process
+/// starts when the clock shows what it has shown before: it finds attempts that left earlier by the
+/// API than the journal has it.
+fn fast_until_killed(span: Duration, rng: &mut Rng) -> [(Duration, usize, Act); 3] {
+    let fast = Duration::from_secs(rng.u64(7..60));
+    let killed_after = Duration::from_millis(rng.u64(1000..20_000));
+    let down = fast + Duration::from_millis(rng.u64(..10_000));
+    let left = span.saturating_sub(killed_after + down).max(Duration::from_secs(1));
+    let at = Duration::from_millis(rng.u64(..left.as_millis() as u64));
+    let killed = (at + killed_after).min(span - Duration::from_millis(2));
+    let by = SignedDuration::try_from(fast).unwrap_or(SignedDuration::ZERO);
+    [
+        (at, 0, Act::SetClock(by)),
+        (killed, 0, Act::Kill { machine: rng.bool(), down }),
+        (killed + Duration::from_millis(1), 0, Act::SetClock(by)),
+    ]
 }
 
 /// By how much a clock is wrong.
