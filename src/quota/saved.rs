@@ -42,6 +42,10 @@ pub struct SavedQuota {
     pub window: SavedWindow,
     /// The instant before which the server asked for nothing to be sent.
     pub not_before: Option<Timestamp>,
+    /// Milliseconds from the quota's last look at the clocks to `not_before`. The wait is no longer
+    /// than that, wherever somebody has set the clock since. `None`: nothing is waited for.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
     /// The instant at which the quota was first seen to be spent. `None`: it is not spent.
     pub exhausted_since: Option<Timestamp>,
     /// The log says that it is used up.
@@ -118,7 +122,8 @@ impl Quota {
         read(&mut quota.ledger, &saved.used, past);
         read(&mut quota.background, &saved.background, past);
         quota.window = QuotaWindow::restored(settings.window, saved.window, past);
-        quota.not_before = saved.not_before.map(|at| mono(now, at));
+        let longest = saved.wait_ms.map_or(Duration::MAX, Duration::from_millis);
+        quota.not_before = saved.not_before.map(|at| mono(now, at).min(now.mono.saturating_add(longest)));
         quota.exhausted_since = saved.exhausted_since.map(past);
         quota.exhausted = saved.exhausted;
         quota.age(now);
@@ -164,11 +169,17 @@ impl Quota {
             background: write(&self.background, at),
             window: self.window.save(at),
             not_before: self.not_before.map(at),
+            wait_ms: self.not_before.map(|until| until_ms(until.saturating_sub(self.seen.mono))),
             exhausted_since: self.exhausted_since.map(at),
             exhausted: self.exhausted,
             clocks: Vec::new(),
         }
     }
+}
+
+/// Milliseconds of a wait, rounded up: a wait that is kept ends no sooner.
+fn until_ms(wait: Duration) -> u64 {
+    u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 fn read(ledger: &mut QuotaLedger, saved: &[SavedUse], past: impl Fn(Timestamp) -> Mono) {

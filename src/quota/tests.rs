@@ -297,6 +297,20 @@ fn restart_ten_times(ending: Ending) {
 }
 
 #[test]
+fn a_clock_that_is_set_back_between_two_processes_makes_no_wait_longer() {
+    let mut quota = known(50);
+    let ticket = fire(&mut quota, 1).expect("one goes");
+    let wait = Throttle { retry_after: Some(Duration::from_secs(15)), words: ThrottleWords::Absent };
+    quota.answered(ticket, QuotaAnswer { refused: Some(wait), ..QuotaAnswer::default() }, at(2));
+    let eleven_hours_back = Now { wall: at(4).wall - SignedDuration::from_hours(11), ..at(4) };
+    let mut quota = Quota::restore(settings(100, 10), quota.save(), Ending::Killed, eleven_hours_back);
+    let refused = quota.admit(Purpose::Fire, eleven_hours_back);
+    let Err(Refusal::Until(until)) = refused else { panic!("it waits: {refused:?}") };
+    let left = until.at.saturating_sub(eleven_hours_back.mono);
+    assert!(left <= Duration::from_millis(15_001), "{left:?} of fifteen seconds");
+}
+
+#[test]
 fn after_a_kill_one_request_goes_first() {
     let mut quota = known(50);
     let in_flight = fire(&mut quota, 1).expect("one goes");
