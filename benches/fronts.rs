@@ -10,8 +10,8 @@
 //! is held against three witnesses (`fronts/witness.rs`): the packet, the front's log, and the
 //! arrival at the origin behind the front.
 //!
-//! `cargo bench --bench fronts` takes some twelve minutes; `-- 10` lets each run take ten seconds. A
-//! front that is not installed is skipped, and packets are left out without tcpdump.
+//! `cargo bench --bench fronts` takes some twelve minutes; `-- 10` lets each run take ten seconds.
+//! A front that is not installed is skipped, and packets are left out without tcpdump.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -43,8 +43,8 @@ const EVERY: Duration = Duration::from_secs(7);
 /// A connection that the front's end has cut is noticed within this time.
 const NOTICED: Duration = Duration::from_millis(250);
 
-/// A run_now of the front's log or of the origin is an occurrence's when it came within this time of
-/// `sent_at`: less than the second between two fires of an entry.
+/// A run_now of the front's log or of the origin is an occurrence's when it came within this time
+/// of `sent_at`: less than the second between two fires of an entry.
 const NEAR: Duration = Duration::from_millis(500);
 
 fn main() {

@@ -214,8 +214,8 @@ impl Core {
             && self.goes_back.is_none()
             && !matches!(self.claiming, Claiming::Failed(_))
         {
-            // Nothing is left to be claimed, so that no further claim ends the catching up. A reload
-            // during the former claim may lead here, because it moves the sweep.
+            // Nothing is left to be claimed, so that no further claim ends the catching up. A
+            // reload during the former claim may lead here, because it moves the sweep.
             self.catching_up = self.catching_up.filter(|_| self.sweep.is_behind(now));
             return None;
         }
@@ -559,9 +559,10 @@ impl Core {
         self.dispatch.needs(account)
     }
 
-    /// Goes on with another schedule. Occurrences that are due are decided under the former schedule
-    /// first. Occurrences that came due and could not be claimed are planned under the former
-    /// schedule too, up to [`MOST_AT_ONCE`]. All later ones are planned under the new schedule.
+    /// Goes on with another schedule. Occurrences that are due are decided under the former
+    /// schedule first. Occurrences that came due and could not be claimed are planned under the
+    /// former schedule too, up to [`MOST_AT_ONCE`]. All later ones are planned under the new
+    /// schedule.
     pub(crate) fn replace(&mut self, next: Prepared, now: Now) -> (Vec<Effect>, Leftover) {
         let Prepared { schedule, entries, timetable, links, calendars: _ } = next;
         let mut effects = if self.holds_back() { Vec::new() } else { self.dispatch.advance(now) };
@@ -584,8 +585,8 @@ impl Core {
             self.batch.extend(occurrences);
         }
         let from = self.sweep.cursor().unwrap_or(cursor).min(unreached);
-        // A claim that the journal is writing stays as it is. Of the rest of the batch, what the new
-        // schedule plans is left to it.
+        // A claim that the journal is writing stays as it is. Of the rest of the batch, what the
+        // new schedule plans is left to it.
         let unclaimed = self.batch.split_off(self.being_claimed);
         self.batch.extend(unclaimed.into_iter().filter(|occurrence| occurrence.scheduled_at < from));
         let former = self.reloaded.take().and_then(|former| former.again_from);

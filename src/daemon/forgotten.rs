@@ -13,8 +13,8 @@
 //! A reload that the copy does not know of may have changed a jitter, so that an occurrence was
 //! sent when it was due by another jitter than the copy or the present schedule has. What was
 //! scheduled before the last send counts as due at its scheduled instant, the soonest that any
-//! jitter allows. Example: scheduled at 11:08:34, sent at once, and then a reload brings a jitter of
-//! a minute. By the present schedule the occurrence is due at 11:09:28, after the last send of
+//! jitter allows. Example: scheduled at 11:08:34, sent at once, and then a reload brings a jitter
+//! of a minute. By the present schedule the occurrence is due at 11:09:28, after the last send of
 //! 11:08:44, and would be sent again.
 
 use std::collections::HashSet;

@@ -419,22 +419,20 @@ impl Node {
             self.in_force_told = true;
             outputs.push(Output::InForce(planned.unwrap_or(now.wall), Arc::clone(&self.schedule)));
         }
-        if let Some(claims) = claims {
-            if claims.repeat.is_some() {
-                outputs.push(Output::JournalGoesBack(now.wall));
-            }
-            self.claiming_since = Some(now.mono);
-            // Whoever reads these claims knows of the clock by which they are sent.
-            if self.core.clock_was_set() {
-                self.quotas.changes();
-            }
-            if self.quotas.is_due() {
-                outputs.extend(self.save_quotas(now));
-            }
-            outputs.push(Output::Claim(claims));
+        // Whoever reads claims knows of the clock by which they are sent: it is among the quotas,
+        // which are saved before the claims.
+        if claims.is_some() && self.core.clock_was_set() {
+            self.quotas.changes();
+        }
+        if claims.as_ref().is_some_and(|claims| claims.repeat.is_some()) {
+            outputs.push(Output::JournalGoesBack(now.wall));
         }
         if self.quotas.is_due() {
             outputs.extend(self.save_quotas(now));
+        }
+        if let Some(claims) = claims {
+            self.claiming_since = Some(now.mono);
+            outputs.push(Output::Claim(claims));
         }
         outputs.push(Output::Swept(now.wall));
         outputs

@@ -100,8 +100,8 @@ impl AccountAccess {
         whose(&self.account) == whose(account)
     }
 
-    /// Returns true when the state of a quota that was saved under an account's name is of the quota
-    /// that this account draws on.
+    /// Returns true when the state of a quota that was saved under an account's name is of the
+    /// quota that this account draws on.
     pub(super) fn draws_on(&self, name: &AccountName, saved: &SavedQuota) -> bool {
         match &saved.user {
             Some(user) => *user == whose(&self.account),

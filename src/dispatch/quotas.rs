@@ -9,9 +9,9 @@
 //!
 //! **Mechanism.** Quotas are kept by number. An account has the number of the quota that it draws
 //! on, and several names may have one number. An admitted request has the number of the quota that
-//! admitted it, and its end is told to that quota. A reload gives a new account, or one with another
-//! token, the quota of its token, where that is known and no other account in force draws on it. No
-//! quota is forgotten, so that a token that comes back finds what was known of it.
+//! admitted it, and its end is told to that quota. A reload gives a new account, or one with
+//! another token, the quota of its token, where that is known and no other account in force draws
+//! on it. No quota is forgotten, so that a token that comes back finds what was known of it.
 //!
 //! **Example.** The limit is 6.
 //!
@@ -25,7 +25,6 @@
 
 use std::collections::BTreeSet;
 
-use super::access::AccountAccess;
 use super::admission::Came;
 use super::{Dispatch, Effect, log};
 use crate::clock::{Mono, Now};
@@ -218,8 +217,8 @@ impl Dispatch {
         self.tell_quota(number, changes, now, effects);
     }
 
-    /// Tells of changes of a quota, by the name of the account in force that draws on it, or else of
-    /// the one that the schedule had last. Nobody is told of a quota that no account draws on.
+    /// Tells of changes of a quota, by the name of the account in force that draws on it, or else
+    /// of the one that the schedule had last. Nobody is told of a quota that no account draws on.
     fn tell_quota(
         &mut self,
         number: QuotaNumber,
@@ -235,7 +234,7 @@ impl Dispatch {
         if changes.iter().any(|change| matches!(change, QuotaChange::Exhausted { .. })) {
             access.trouble.exhausted_since = Some(now.wall);
         }
-        let account = || AccountAccess::account(access).name.clone();
+        let account = || access.account().name.clone();
         effects.extend(changes.into_iter().map(|change| match change {
             QuotaChange::Limit { limit, was } => log(QuotaChanged { account: account(), limit, was }),
             QuotaChange::Exhausted { limit, remaining, until } => {

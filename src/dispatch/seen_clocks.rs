@@ -1,20 +1,20 @@
 //! The differences between the API's clock and ours that answers have shown lately, kept for the
 //! processes to come.
 //!
-//! **Problem.** An attempt in doubt of a former process is looked for by the clock that this process
-//! had. Where that clock was fast, and somebody has set it right since, the attempt's action began
-//! long before the instant that the journal has for it, and a list that is read back to that instant
-//! does not show it.
+//! **Problem.** An attempt in doubt of a former process is looked for by the clock that this
+//! process had. Where that clock was fast, and somebody has set it right since, the attempt's
+//! action began long before the instant that the journal has for it, and a list that is read back
+//! to that instant does not show it.
 //!
 //! **Mechanism.** Each answer has a `Date`. Differences that are more than [`ALIKE`] apart are kept
-//! for [`KEPT`], and are saved with the state of the quotas: after the first answer of a process, and
-//! before the first claim after somebody has set the clock. The span of an attempt of a former
+//! for [`KEPT`], and are saved with the state of the quotas: after the first answer of a process,
+//! and before the first claim after somebody has set the clock. The span of an attempt of a former
 //! process reaches back to the earliest instant by any of them.
 //!
-//! **Example.** The clock is an hour fast. An attempt leaves at 03:00 by it, at 02:00 by the API, and
-//! the daemon is killed. The clock is set right, and the daemon starts at 03:05. The journal has the
-//! difference of an hour, so that the list is read back to 02:00: it shows an action, and the attempt
-//! is not sent again.
+//! **Example.** The clock is an hour fast. An attempt leaves at 03:00 by it, at 02:00 by the API,
+//! and the daemon is killed. The clock is set right, and the daemon starts at 03:05. The journal
+//! has the difference of an hour, so that the list is read back to 02:00: it shows an action, and
+//! the attempt is not sent again.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -25,11 +25,11 @@ use crate::quota::SavedClock;
 /// its answer was under way.
 const ALIKE: SignedDuration = SignedDuration::from_secs(2);
 
-/// A difference is kept for so long: an attempt may be in doubt until its `start_deadline`, which is
-/// a day at most as a rule.
+/// Time for which a difference is kept after the last answer that showed it. An attempt may be in
+/// doubt until its `start_deadline`, which rarely is more than a day.
 const KEPT: SignedDuration = SignedDuration::from_hours(25);
 
-/// So many differences are kept at most, the newest.
+/// Most differences that are kept at a time. The newest ones stay.
 const MOST: usize = 16;
 
 /// The differences, and the newest answer.

@@ -1,7 +1,8 @@
 //! A look-alike of the Cloud 66 API: stacks, jobs, actions and the quota, with faults on demand.
 //!
-//! It serves the demonstration, the tests and rehearsals. [`SandboxState`] is the whole of it as a function of requests and
-//! time; [`Sandbox`] puts it on a socket. Some uids say how they behave, so that a schedule alone shows everything:
+//! It serves the demonstration, the tests and rehearsals. [`SandboxState`] is the whole of it as a
+//! function of requests and time; [`Sandbox`] puts it on a socket. Some uids say how they behave,
+//! so that a schedule alone shows everything:
 //!
 //! | a uid that ends in | of a | does |
 //! |---|---|---|

@@ -51,8 +51,8 @@ struct Armed {
 pub enum SandboxAnswer {
     /// The answer. What it tells has happened.
     Reply(SandboxReply),
-    /// Nothing has happened yet: hand the ticket to [`SandboxState::resume`] after this time, whatever the
-    /// client does.
+    /// Nothing has happened yet: hand the ticket to [`SandboxState::resume`] after this time,
+    /// whatever the client does.
     Postponed(Duration, SandboxTicket),
 }
 

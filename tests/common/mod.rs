@@ -47,8 +47,8 @@ pub fn until<T>(what: &str, asked: impl FnMut() -> Result<T, String>) -> T {
     until_within(PATIENCE, what, asked)
 }
 
-/// Asks again until it is as wished, for what takes minutes by design. To ask often means to start a program: the pause
-/// between two questions is a tenth of the time that has passed.
+/// Asks again until it is as wished, for what takes minutes by design. To ask often means to start
+/// a program: the pause between two questions is a tenth of the time that has passed.
 pub fn until_within<T>(patience: Duration, what: &str, mut asked: impl FnMut() -> Result<T, String>) -> T {
     let begin = Instant::now();
     let end = begin + patience;

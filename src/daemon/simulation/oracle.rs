@@ -52,8 +52,8 @@ pub(super) struct Oracle<'a> {
     /// The same, should the process die before what a reload did is written.
     vague_if_it_dies: Vec<(Timestamp, Timestamp)>,
     spending: BTreeMap<AccountName, Spending>,
-    /// The settings of each token's quota by the newest file that has the token: they count for what
-    /// an account that is gone or renamed still asks.
+    /// The settings of each token's quota by the newest file that has the token: they count for
+    /// what an account that is gone or renamed still asks.
     quotas: BTreeMap<AccountName, QuotaSettings>,
     /// The entries that somebody paused, and was told so.
     paused: BTreeMap<EntryName, Pause>,

@@ -239,8 +239,8 @@ impl Store for SqliteRows {
         Ok(pruned.map_err(sqlite)? as u64)
     }
 
-    /// Copies the write-ahead log into the database file when the log is long. A failure costs space
-    /// only, and the next call tries again.
+    /// Copies the write-ahead log into the database file when the log is long. A failure costs
+    /// space only, and the next call tries again.
     fn tidy(&mut self) {
         if self.pages_ahead().is_ok_and(|pages| pages >= AHEAD) {
             let _ = self.checkpoint();
@@ -397,7 +397,8 @@ impl RowsWriting<'_> {
         Ok(claimed)
     }
 
-    /// Ends the definitions that the schedule has no more from an instant on, and begins its new ones.
+    /// Ends the definitions that the schedule has no more from an instant on, and begins its new
+    /// ones.
     fn in_force(&mut self, since: Timestamp, schedule: &Arc<Schedule>) -> rusqlite::Result<()> {
         let at = since.as_microsecond();
         let changes = match &self.cache.in_force {

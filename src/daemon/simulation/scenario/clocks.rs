@@ -52,9 +52,9 @@ impl Scenario {
     }
 }
 
-/// The clock is fast for a while. The daemon is killed, the clock is set right, and the next process
-/// starts when the clock shows what it has shown before: it finds attempts that left earlier by the
-/// API than the journal has it.
+/// The clock is fast for a while. The daemon is killed, the clock is set right, and the next
+/// process starts when the clock shows what it has shown before: it finds attempts that left
+/// earlier by the API than the journal has it.
 fn fast_until_killed(span: Duration, rng: &mut Rng) -> [(Duration, usize, Act); 3] {
     let fast = Duration::from_secs(rng.u64(7..60));
     let killed_after = Duration::from_millis(rng.u64(1000..20_000));
