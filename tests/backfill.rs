@@ -10,13 +10,11 @@ use rustix::process::Signal;
 use serde_json::Value;
 use stackcron::sandbox::Sandbox;
 
-use crate::common::{Daemon, Ended, Place, quota, sandbox, sandbox_with, settings, until, until_within};
+use crate::common::{
+    Daemon, Ended, Place, instant, quota, sandbox, sandbox_with, settings, until, until_within,
+};
 
 const EVERY_SECOND: &str = "'* * * * * *'";
-
-fn instant(value: &Value) -> Timestamp {
-    value.as_str().expect("a text").parse().expect("an instant")
-}
 
 fn records(ended: &Ended) -> Vec<Value> {
     ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()

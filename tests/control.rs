@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::common::machine::{Memory, memory};
 use crate::common::{
-    Daemon, Ended, PATIENCE, Place, quota, sandbox, sandbox_with, schedule, settings, until,
+    Daemon, Ended, PATIENCE, Place, instant, quota, sandbox, sandbox_with, schedule, settings, until,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -78,14 +78,19 @@ async fn what_a_person_fires_is_started_claimed_and_logged_like_the_rest() {
     );
     assert_eq!(told["action_id"], call.action.expect("an action"));
     let line = daemon.event("action.started");
-    assert_eq!(line["scheduled_at"], told["scheduled_at"], "the log has the same occurrence");
+    assert_eq!(
+        instant(&line["scheduled_at"]),
+        instant(&told["scheduled_at"]),
+        "the log has the same occurrence"
+    );
     assert_eq!(daemon.event("entry.fired")["by_uid"], rustix::process::getuid().as_raw());
 
     let ended = place.run(&["fire", "nightly"]);
     assert_eq!(code(&ended), Some(0), "{ended:?}");
     assert!(ended.stdout.starts_with("started nightly: action "), "{}", ended.stdout);
     assert_eq!(args_sent(&sandbox)[1].as_deref(), Some("own"), "without --args the entry's own");
-    daemon.wait_for("action.finished", |line| line["scheduled_at"] == told["scheduled_at"]);
+    daemon
+        .wait_for("action.finished", |line| instant(&line["scheduled_at"]) == instant(&told["scheduled_at"]));
     assert!(daemon.stop().success());
     assert!(!daemon.raw.contains("2 days"), "no arguments in the log:\n{}", daemon.raw);
 
@@ -198,7 +203,7 @@ async fn what_waits_for_quota_goes_with_its_own_arguments_after_a_kill() {
     place.write(&changed.replace("main:", "other:"));
     let mut daemon = started(&place);
     let line = daemon.event("action.started");
-    assert_eq!(line["scheduled_at"], told["scheduled_at"], "the same occurrence");
+    assert_eq!(instant(&line["scheduled_at"]), instant(&told["scheduled_at"]), "the same occurrence");
     assert_eq!(args_sent(&other), [Some("by hand".to_owned())]);
     assert!(daemon.stop().success());
     assert!(!socket(&place).exists(), "a daemon that is stopped leaves none");

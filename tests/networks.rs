@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::common::postgres::Server;
-use crate::common::{Place, schedule};
+use crate::common::{Place, instant, schedule};
 use machines::{API, Behind, FORGETS, Nat, SERVER, sandbox, start};
 use namespace::Namespace;
 
@@ -30,7 +30,7 @@ fn a_dead_first_address_of_the_api_holds_up_no_connection() {
     let mut daemon = start(&place, &machine, &[("10.9.0.1", API), ("10.9.0.2", API)]);
     daemon.wait_for("action.finished", |_| true);
     let until = Timestamp::now() + std::time::Duration::from_secs(6);
-    daemon.wait_for("action.started", |line| instant(line, "scheduled_at") > until);
+    daemon.wait_for("action.started", |line| instant(&line["scheduled_at"]) > until);
     assert!(daemon.stop().success(), "{}", daemon.stderr());
     let started = daemon.events("action.started");
     let connects: Vec<_> =
@@ -44,10 +44,6 @@ fn a_dead_first_address_of_the_api_holds_up_no_connection() {
     for event in ["occurrence.retrying", "occurrence.in_doubt", "occurrence.missed"] {
         assert_eq!(daemon.events(event), Vec::<&Value>::new());
     }
-}
-
-fn instant(line: &Value, field: &str) -> Timestamp {
-    line[field].as_str().and_then(|at| at.parse().ok()).expect("an instant")
 }
 
 #[test]
@@ -80,7 +76,7 @@ fn fires_after_half_a_minute_behind_a_nat_that_forgets_are_neither_late_nor_in_d
     for entry in 0..5 {
         let entry = format!("e{entry}");
         daemon.wait_for("action.finished", |line| {
-            instant(line, "scheduled_at") == due && line["entry"] == entry
+            instant(&line["scheduled_at"]) == due && line["entry"] == entry
         });
     }
     assert!(daemon.stop().success(), "{}", daemon.stderr());
@@ -93,7 +89,7 @@ fn fires_after_half_a_minute_behind_a_nat_that_forgets_are_neither_late_nor_in_d
     let started: Vec<&Value> = daemon
         .events("action.started")
         .into_iter()
-        .filter(|line| instant(line, "scheduled_at") == due)
+        .filter(|line| instant(&line["scheduled_at"]) == due)
         .collect();
     let late: Vec<_> = started.iter().map(|line| (&line["lateness_ms"], &line["connect_ms"])).collect();
     println!("late by, of which connecting took, in ms: {late:?}");

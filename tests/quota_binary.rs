@@ -10,7 +10,7 @@ mod seen;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::{Daemon, MACHINE, PATIENCE, Place, quota, schedule, settings, side_by_side};
+use crate::common::{Daemon, MACHINE, PATIENCE, Place, instant, quota, schedule, settings, side_by_side};
 use jiff::{SignedDuration, Timestamp};
 use rustix::process::Signal;
 use seen::{Others, Seen};
@@ -63,10 +63,6 @@ fn every_second(entries: usize) -> String {
 /// More than a window's quota comes due in each.
 fn backlog() -> String {
     every_second(45)
-}
-
-fn instant(value: &Value) -> Timestamp {
-    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("an instant: {value}"))
 }
 
 fn whole_windows(ledger: &Ledger) -> f64 {

@@ -63,6 +63,12 @@ pub fn until_within<T>(patience: Duration, what: &str, mut asked: impl FnMut() -
     }
 }
 
+/// Reads the instant of a field. The log writes six digits of a fraction and the commands as many as
+/// it needs, so that two texts may tell one instant.
+pub fn instant(value: &Value) -> Timestamp {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("an instant: {value}"))
+}
+
 /// A directory with a schedule file in it, and the daemon's environment.
 #[derive(Clone)]
 pub struct Place {
